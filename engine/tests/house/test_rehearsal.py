@@ -10,30 +10,21 @@ import pytest
 import yaml
 
 from sluice.rehearsal import analysis_runs
-from sluice.rehearsal.analysis_runs import (
-    JobFiles,
-    JobTargets,
-    run_load,
-    run_quality,
-)
+from sluice.rehearsal.analysis_runs import JobFiles, JobTargets, run_load, run_quality
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.analysis_templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
+from sluice.rollout.analysis_templates import TEMPLATES, parse_duration
 from sluice.rollout.canary_plan import load_plan
 from starter_files import GATES, ROLLOUT, ROOT
 from support.kubernetes import argo_metric
 
 ENGINE = ROOT / "engine" / "k8s"
+QUESTIONS = ROOT / "data" / "eval.jsonl"
 URLS = {"router-url": "http://127.0.0.1:1", "canary-url": "http://127.0.0.1:2", "stable-url": "http://127.0.0.1:3"}
 TARGETS = JobTargets(router=URLS["router-url"], canary=URLS["canary-url"], stable=URLS["stable-url"])
 
 
 def _template(name: str) -> Any:
     return yaml.safe_load((ENGINE / "analysis" / f"{name}.yaml").read_text())
-
-
-def _steps() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(ROLLOUT.read_text())["spec"]["strategy"]["canary"]["steps"]
-    return found
 
 
 def _container(name: str) -> dict[str, Any]:
@@ -47,6 +38,10 @@ def _container(name: str) -> dict[str, Any]:
 
 def _parameters(name: str) -> Any:
     return next(step.parameters for step in load_plan(ROLLOUT, ROOT).steps if step.template == name)
+
+
+def _files(out: Path) -> JobFiles:
+    return JobFiles(GATES, QUESTIONS, ROOT / "loadtest" / "locustfile.py", out)
 
 
 class _Started(Exception):
@@ -67,7 +62,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_a_rehearsal_walks_every_step_of_the_cluster_and_knows_every_template() -> None:
     plan = load_plan(ROLLOUT, ROOT)
-    steps = _steps()
+    steps = yaml.safe_load(ROLLOUT.read_text())["spec"]["strategy"]["canary"]["steps"]
     assert [step.kind for step in plan.steps] == [next(iter(step)) for step in steps]
     named = [step["analysis"]["templates"][0]["templateName"] for step in steps if "analysis" in step]
     assert [step.template for step in plan.steps if step.template] == named
@@ -75,36 +70,22 @@ def test_a_rehearsal_walks_every_step_of_the_cluster_and_knows_every_template() 
 
 
 def test_the_comparison_of_a_rehearsal_is_the_command_of_the_job(tmp_path: Path, started: dict[str, Any]) -> None:
-    parameters = _parameters("quality")
-    assert isinstance(parameters, QualityParameters)
     with pytest.raises(_Started):
-        run_quality(
-            parameters,
-            TARGETS,
-            JobFiles(GATES, ROOT / "data" / "eval.jsonl", ROOT / "loadtest" / "locustfile.py", tmp_path),
-            name="quality-1",
-        )
+        run_quality(_parameters("quality"), TARGETS, _files(tmp_path), name="quality-1")
     program, *words = started["argv"]
     job = _container("quality")
     assert Path(program).name == "sluice"
     own = [word for word in words if word.partition("=")[0] in ("--questions", "--gates", "--out")]
     # The Job takes from the release that it has fetched what the rehearsal names by itself.
     assert [*(word for word in words if word not in own), "--release=/release"] == job["args"]
-    assert own[:2] == [f"--questions={ROOT / 'data' / 'eval.jsonl'}", f"--gates={GATES}"]
+    assert own[:2] == [f"--questions={QUESTIONS}", f"--gates={GATES}"]
     deadline = _template("quality")["spec"]["metrics"][0]["provider"]["job"]["spec"]["activeDeadlineSeconds"]
     assert started["seconds"] == deadline
 
 
 def test_the_load_of_a_rehearsal_is_the_load_of_the_job(tmp_path: Path, started: dict[str, Any]) -> None:
-    parameters = _parameters("load")
-    assert isinstance(parameters, LoadParameters)
     with pytest.raises(_Started):
-        run_load(
-            parameters,
-            TARGETS,
-            JobFiles(GATES, ROOT / "data" / "eval.jsonl", ROOT / "loadtest" / "locustfile.py", tmp_path),
-            name="load-1",
-        )
+        run_load(_parameters("load"), TARGETS, _files(tmp_path), name="load-1")
     job = _container("load")
     theirs = {entry["name"]: entry["value"] for entry in job["env"] if "value" in entry}
     ours = started["env"]
@@ -116,7 +97,7 @@ def test_the_load_of_a_rehearsal_is_the_load_of_the_job(tmp_path: Path, started:
     for name in times:
         assert parse_duration(ours[name]) == parse_duration(theirs[name]), name
     # The Job reads them out of the release that it has fetched, which pins what the checkout had when it was made.
-    pinned = {"SLUICE_GATES": (GATES, JUDGING_GATES), "SLUICE_QUESTIONS": (ROOT / "data" / "eval.jsonl", JUDGING_CASES)}
+    pinned = {"SLUICE_GATES": (GATES, JUDGING_GATES), "SLUICE_QUESTIONS": (QUESTIONS, JUDGING_CASES)}
     for name, (here, there) in pinned.items():
         assert (Path(ours[name]), theirs[name]) == (here, f"/release/{there}")
     words = started["argv"]

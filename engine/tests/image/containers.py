@@ -8,7 +8,8 @@ import resource
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,18 @@ def isolation() -> list[str]:
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         words += ["--ulimit", f"{name}={value}:{value}"]
     return words
+
+
+@contextmanager
+def damaged(placed: Placed, digest: str) -> Iterator[None]:
+    """Change a file that lies in the place, for the block."""
+    blob = placed.place / "sha256" / digest
+    content = blob.read_bytes()
+    try:
+        blob.write_bytes(content[:-1] + b"!")
+        yield
+    finally:
+        blob.write_bytes(content)
 
 
 class Pod:

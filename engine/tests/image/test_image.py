@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from image.containers import Pod, installed, isolation, locked, podman
+from image.containers import Pod, damaged, installed, isolation, locked, podman
 from sluice.core import git
 from sluice.extras.image.container_image import BuiltImage, build
 from support.placed_release import Placed
@@ -100,13 +100,8 @@ print(*filter(writes, folders))
 
 def test_a_model_that_was_changed_in_the_place_is_not_fetched(pod: Pod, placed: Placed) -> None:
     digest = placed.moved.manifest.models["chat"].sha256
-    blob = placed.place / "sha256" / digest
-    content = blob.read_bytes()
-    try:
-        blob.write_bytes(content[:-1] + b"!")
+    with damaged(placed, digest):
         done = pod.fetch(placed)
-    finally:
-        blob.write_bytes(content)
     assert done.returncode == 1
     assert digest in done.stderr
     assert "Traceback" not in done.stderr

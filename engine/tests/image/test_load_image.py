@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from image.containers import Job, Pod, installed, locked, podman
+from image.containers import Job, Pod, damaged, installed, locked, podman
 from sluice.core.processes import free_port
 from sluice.extras.image.container_image import BuiltImage
 from support.placed_release import Placed
@@ -88,13 +88,8 @@ def test_the_answers_of_a_canary_are_compared(
 
 def test_gates_that_were_changed_in_the_place_judge_nothing(make: MakeJob, placed: Placed) -> None:
     digest = placed.moved.manifest.files["judging/gates.yaml"]
-    blob = placed.place / "sha256" / digest
-    content = blob.read_bytes()
-    try:
-        blob.write_text("gates: []")
+    with damaged(placed, digest):
         done = make("load", STAGE, placed).run()
-    finally:
-        blob.write_bytes(content)
     assert done.returncode == 1
     assert digest in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,8 +7,8 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
+from sluice.core.text import fold, normalise, token_f1
 from sluice.data.row_rules import states_key
-from sluice.evaluation.answer_text import fold, normalise, token_f1
 from sluice.evaluation.registry import Assertion, Metric, MetricBatcher, Output, Row, metric
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
-from sluice.evaluation.answer_text import normalise
+from sluice.core.text import normalise
 
 Record: TypeAlias = Mapping[str, Any]
 Status = Literal["answered", "failed", "not_evaluated"]

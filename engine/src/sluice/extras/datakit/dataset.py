@@ -97,7 +97,9 @@ def card(folder: Path, policy: DataPolicy) -> str:
     private = sum(one.tenant is not None for one in documents)
     origins = Counter((one.licence, one.source) for one in documents)
     contents = [["documents", str(len(documents)), "", _spread([len(one.text.split()) for one in documents])]]
-    contents += [_questions(name, side) for name, side in sides.items()]
+    for name, side in sides.items():
+        declined, lengths = sum(not row.answerable for row in side), [len(row.question.split()) for row in side]
+        contents.append([f"{name} questions", str(len(side)), str(declined), _spread(lengths)])
     topics = [[tag, *(str(tags[name][tag]) for name in sides)] for tag in sorted(set().union(*tags.values()))]
     sources = [[*origin, f"{number} documents"] for origin, number in sorted(origins.items())]
     sources += [
@@ -126,11 +128,6 @@ Faults that the contract finds: {len(report.faults)}.
 {table(["personal data", "policy"], [["secrets", "refused"], *actions])}
 Names, and other personal data without a form of its own, are not looked for.
 """
-
-
-def _questions(name: str, side: Sequence[Row]) -> list[str]:
-    declined = sum(not row.answerable for row in side)
-    return [f"{name} questions", str(len(side)), str(declined), _spread([len(row.question.split()) for row in side])]
 
 
 def _spread(lengths: Sequence[int]) -> str:

@@ -17,12 +17,12 @@ from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
+from sluice.core.text import token_f1
 from sluice.core.workspace import Workspace
 from sluice.data import privacy
 from sluice.data.near_duplicates import repeats_across, repeats_within, words
 from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Document, Provenance, Row, load_corpus, load_rows
-from sluice.evaluation.answer_text import token_f1
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.datakit.proposals import Proposal, Proposals
 from sluice.extras.prompt_tests.run_prompt_tests import open_role

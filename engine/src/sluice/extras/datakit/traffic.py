@@ -9,8 +9,7 @@ import logging
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -31,9 +30,10 @@ from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Row, load_corpus, load_rows
 from sluice.evaluation.comparison_result import RIGHT
 from sluice.extras.datakit.proposals import SIDES, Proposal, Proposals
+from sluice.llm.model_files import ensure, load_models
+from sluice.retrieval.embedder import Embedder
 from sluice.serving.telemetry.telemetry import FEEDBACK, TENANT
 
-Embed = Callable[[Sequence[str]], Any]  # texts to unit vectors
 _STORES = ("sqlite://", "http://", "https://", "mysql", "postgresql", "mssql", "databricks")
 _SUFFIXES = (".jsonl", ".json")
 _INTRO = """Questions that users asked in vain, taken together by likeness. The answers are suggestions: sentences of
@@ -184,13 +184,8 @@ def _of_store(uri: str, experiment: str) -> list[Exchange]:
         raise SluiceError(f"{uri}: MLflow did not return its traces: {str(error).splitlines()[0]}") from error
 
 
-@contextmanager
-def open_embedder(workspace: Workspace) -> Iterator[Embed]:
-    from sluice.llm.model_files import ensure, load_models
-    from sluice.retrieval.embedder import Embedder
-
-    with Embedder(ensure(load_models(workspace.config / "models.yaml").embed, workspace.cache)) as opened:
-        yield opened.embed
+def open_embedder(workspace: Workspace) -> Embedder:
+    return Embedder(ensure(load_models(workspace.config / "models.yaml").embed, workspace.cache))
 
 
 _Wanted = list[tuple[str, Exchange]]  # with the redacted question
@@ -207,9 +202,9 @@ def harvest(
     rows = [row for side in SIDES for row in load_rows(workspace.data / f"{side}.jsonl")]
     public = [document for document in load_corpus(workspace.data / "corpus") if document.tenant is None]
     stated = [(text, one.id) for one in public for text in sentences(one.text) if len(words(text)) > 2]
-    with open_embedder(workspace) as embed:
-        vectors = embed([question for question, _ in wanted])
-        nearness = vectors @ embed([text for text, _ in stated]).T if stated else None
+    with open_embedder(workspace) as embedder:
+        vectors = embedder.embed([question for question, _ in wanted])
+        nearness = vectors @ embedder.embed([text for text, _ in stated]).T if stated else None
     clusters = [cluster for cluster in _clusters(vectors) if len(cluster) >= at_least]
     found.leave_out("asked too seldom", len(wanted) - sum(map(len, clusters)))
     clusters.sort(key=len, reverse=True)

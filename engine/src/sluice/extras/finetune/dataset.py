@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.text import sentences
+from sluice.core.text import sentences, token_f1
 from sluice.data.row_rules import states_key
 from sluice.data.rows import Row
-from sluice.evaluation.answer_text import token_f1
 from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
 from sluice.extras.small_model.evidence_reader import EvidenceReader
 from sluice.prompts import Prompt

@@ -161,7 +161,10 @@ def _learn(
         enough = math.ceil(params.epochs * len(learned) / params.examples_a_step)
         params = params.model_copy(update={"steps": min(params.steps, enough)})
     base_sha256 = group.agreed(digest_of_base(paths.base) if group.leads else "")
-    folder = paths.checkpoints / _key(base_sha256, learned, held, params)[:16]
+    # All that decides the weights, but not how they are written.
+    tuned = params.model_dump(mode="json", exclude={"checkpoint_every", "exports", "threads", "device"})
+    key = digest_of([base_sha256, learned, held, tuned, digest_of_code(Path(__file__).parent)])
+    folder = paths.checkpoints / key[:16]
     arguments.output_dir = str(folder)
     trainer, run = fit(base, learned, held, params, arguments, on_progress, group)
     loss = loss_of(trainer.model, learned[0])
@@ -234,12 +237,6 @@ def _tokenised(
     if skipped and group.leads:
         print(f"train: {skipped} of {len(examples)} examples are longer than {limit} tokens: left out", file=sys.stderr)
     return learned, held, skipped
-
-
-def _key(base_sha256: str, learned: Sequence[Tokens], held: Sequence[Tokens], params: TrainingParameters) -> str:
-    """Return a digest of everything that decides the weights, but not of how they are written."""
-    tuned = params.model_dump(mode="json", exclude={"checkpoint_every", "exports", "threads", "device"})
-    return digest_of([base_sha256, learned, held, tuned, digest_of_code(Path(__file__).parent)])
 
 
 @contextmanager

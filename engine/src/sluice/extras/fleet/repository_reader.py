@@ -178,7 +178,7 @@ def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFa
 def _facts(root: Path) -> ProjectFacts:
     project = load_project(root / "config")
     found = edits(root, walk(root))
-    foreign = refused(found, project.adopted, read_list(root, OWNED))
+    foreign, gates = refused(found, project.adopted, read_list(root, OWNED)), root / _GATES
     return ProjectFacts(
         name=project.name,
         version=version_of(root),
@@ -187,9 +187,5 @@ def _facts(root: Path) -> ProjectFacts:
         extras=tuple(sorted({path.parent.name for path in (root / FOLDER).glob("*/__init__.py")} - {*project.without})),
         without=project.without,
         environments=project.environments,
-        gates=_text(root / _GATES),
+        gates=gates.read_text(encoding="utf-8", errors="replace") if gates.is_file() else "",
     )
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

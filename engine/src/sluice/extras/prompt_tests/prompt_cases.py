@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, describe_faults, nearest
+from sluice.core.text import normalise
 from sluice.data.row_rules import faults_of
 from sluice.data.rows import ExpectedBehaviour, Row
 from sluice.data.scanning import read_text
-from sluice.evaluation.answer_text import normalise
 from sluice.prompts import Prompt, load_prompt
 from sluice.prompts.prompt import EXPECTED, SUFFIX
 

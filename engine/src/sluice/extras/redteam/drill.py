@@ -29,8 +29,18 @@ from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.reports.phrasing import ComparedVersion as Described
 from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
 from sluice.extras.redteam.garak import GarakParameters, installed, run_garak
-from sluice.extras.redteam.report import RESISTED, compare_runs, record, write_reports
-from sluice.extras.redteam.result import CASES, BaselineVerdict, FamilyResult, RedTeamResult, families, figures
+from sluice.extras.redteam.report import (
+    CASES,
+    RESISTED,
+    BaselineVerdict,
+    FamilyResult,
+    RedTeamResult,
+    compare_runs,
+    families,
+    figures,
+    record,
+    write_reports,
+)
 from sluice.extras.redteam.suites import ASKED
 from sluice.extras.redteam.target import (
     FOLDER,

@@ -16,7 +16,7 @@ from sluice.core import processes
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings
-from sluice.extras.redteam.result import AttackCount, FamilyResult
+from sluice.extras.redteam.report import AttackCount, FamilyResult
 from sluice.extras.redteam.target import AttackTarget
 from sluice.rollout.chat_stream import PATH
 

@@ -57,10 +57,6 @@ def _in_order(text: str) -> str:
     return re.sub(f"{_RIGHT_TO_LEFT}([^{_POP}]*){_POP}", lambda found: found[1][::-1], text)
 
 
-def _spaced(text: str) -> str:
-    return "   ".join(" ".join(word) for word in text.split())
-
-
 def _closed_up(text: str) -> str:
     return re.sub(
         r"(?<!\S)\S(?: \S)+(?!\S)(?:   )?", lambda found: found[0].strip().replace(" ", "") + " ", text
@@ -101,7 +97,7 @@ TRANSFORMS: Mapping[str, Transform] = {
     "homoglyphs": Transform(lambda text: text.translate(_CYRILLIC), plain, "Cyrillic look-alikes"),
     "tag_letters": Transform(_tags, plain, "tag letters"),
     "reordered": Transform(_reordered, _in_order, "words turned round"),
-    "spaced": Transform(_spaced, _closed_up, "spaced letters"),
+    "spaced": Transform(lambda text: "   ".join(map(" ".join, text.split())), _closed_up, "spaced letters"),
     "base64": Transform(lambda text: base64.b64encode(text.encode()).decode(), _of_base64, "base64", code=True),
     "hex": Transform(lambda text: text.encode().hex(), _of_hex, "hexadecimal", code=True),
     "rot13": Transform(_rot13, _rot13, "rot13", code=True),

@@ -14,11 +14,6 @@ from sluice.core.workspace import Workspace
 group = typer.Typer(no_args_is_help=True, help="Deploy to a SageMaker endpoint, if one serves instead of a cluster.")
 
 
-@group.callback()
-def _commands() -> None:
-    """Keep a single command in a group, so that others can join it."""
-
-
 @group.command("deploy")
 def endpoint_deploy() -> None:
     """Deploy the last approved model package, blue/green, and roll back if an alarm fires.

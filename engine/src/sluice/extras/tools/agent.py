@@ -24,7 +24,7 @@ from langgraph.types import Command
 from sluice.core.errors import SluiceError
 from sluice.extras.tools.approvals import Approval, Approvals
 from sluice.extras.tools.settings import FILE, ToolsFile
-from sluice.extras.tools.toolbox import Tool, ToolChangedError, ToolFailedError, check_servers
+from sluice.extras.tools.toolbox import Tool, ToolChangedError, ToolFailedError, check_servers, open_tools
 from sluice.serving.answer import ModelError
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.services import TOOLS
@@ -148,11 +148,10 @@ class ToolAgent:
         model: BaseChatModel,
         file: ToolsFile,
         lock: dict[str, PinnedTool],
-        tools: dict[str, Tool],
-        approvals: Approvals,
-        database: str = "",
+        database: str,
     ) -> None:
-        self.approvals, self.tools = approvals, tools
+        self.tools = tools = open_tools(file, lock)
+        self.approvals = approvals = Approvals(database, file.approvals.expire_seconds)
         self._services, self._file, self._lock = services, file, lock
         self._began: WeakKeyDictionary[RequestState, float] = WeakKeyDictionary()
         self._threads: WeakKeyDictionary[RequestState, str] = WeakKeyDictionary()

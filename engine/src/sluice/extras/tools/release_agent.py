@@ -30,8 +30,6 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
     from langchain_core.runnables import RunnableLambda
 
     from sluice.extras.tools.agent import ToolAgent
-    from sluice.extras.tools.approvals import Approvals
-    from sluice.extras.tools.toolbox import open_tools
 
     database, variable = "", file.approvals.database_env
     if variable and not (database := os.environ.get(variable, "")):
@@ -39,9 +37,7 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
             f"config/{FILE}: approvals.database_env: the variable {variable} is not set",
             remedy="set it to the address of a PostgreSQL database, or leave database_env empty",
         )
-    tools = open_tools(file, lock)
-    agent = ToolAgent(services, model, file, lock, tools, Approvals(database, file.approvals.expire_seconds), database)
-    services.kept[KEPT] = agent
+    agent = services.kept[KEPT] = ToolAgent(services, model, file, lock, database)
     return RunnableLambda(agent.answer)
 
 

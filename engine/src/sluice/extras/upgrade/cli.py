@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.core.errors import SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.extras import require_known, with_dependents
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from sluice.core.project import Project
-
-TEMPLATE_ONLY = "engine_tests"  # the template's own work, which no project wants
 
 
 def init(
@@ -59,7 +57,7 @@ def init(
         project = _chosen(now, given)
         template = now.template or TemplateSource()
         project = project.model_copy(update={"template": TemplateSource(repository=source or template.repository)})
-        off |= {TEMPLATE_ONLY}
+        off |= {"engine_tests"}  # the template's own work, which no project wants
         how = engine or ("" if now.template else "installed")
     off = with_dependents(off | set(now.without))
     project = project.model_copy(update={"without": tuple(sorted(off))})
@@ -113,8 +111,7 @@ def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bo
 
 _INSTEAD_OF_THE_STARTER_DATA = """\
 put your own data in place of the starter data:
-  1. data/corpus/*.md, data/train.jsonl, data/eval.jsonl and data/guard/ (engine/docs/reference/data.md; `data import`
-  helps)
+  1. data/corpus/*.md, data/train.jsonl, data/eval.jsonl and data/guard/ (docs/tutorial.md says how)
   2. .venv/bin/dvc remote add --default --force data s3://BUCKET/dvc   (docs/aws.md makes the bucket)
   3. .venv/bin/sluice data push, then commit data.dvc and .dvc/config
 until then `make release` and the tests that clone the repository have nothing to work with"""
@@ -128,7 +125,6 @@ def _chosen(current: Project, given: dict[str, str]) -> Project:
     """Return the current names, updated with the given ones; prompt on a terminal and always validate."""
     from pydantic import ValidationError
 
-    from sluice.core.errors import ValidationErrors
     from sluice.core.project import Project
 
     asking = sys.stdin.isatty() and sys.stdout.isatty()

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def embed(texts: Sequence[str]) -> Any:
 
 @pytest.fixture(autouse=True)
 def _embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "open_embedder", lambda _: nullcontext(embed))
+    monkeypatch.setattr(module, "open_embedder", lambda _: nullcontext(SimpleNamespace(embed=embed)))
 
 
 @pytest.fixture

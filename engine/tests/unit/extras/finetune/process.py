@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from unit.extras.finetune.tiny import EXAMPLES, PARAMS
+from unit.extras.finetune.tiny import trained
 
 _HEAVY = [
     "transformers.models.llama.modeling_llama",
@@ -102,13 +102,8 @@ def _shard_on_processors() -> None:
 
 
 def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
-    from sluice.extras.finetune.train_stage import TrainingPaths, train
-    from sluice.extras.finetune.training_parameters import TrainingParameters
-
-    paths = TrainingPaths(here / "base", here / "base", here / "out", here / "checkpoints")
     try:
-        params = TrainingParameters.model_validate(PARAMS.model_dump() | changes)
-        train(paths, EXAMPLES, params, lambda step, steps, _: _stepped(step, steps, death))
+        trained(here, on_progress=lambda step, steps, _: _stepped(step, steps, death), **changes)
     except SluiceError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

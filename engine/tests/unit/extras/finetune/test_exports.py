@@ -11,10 +11,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune import exports
 from sluice.extras.finetune.exports import BaseModelShape, adapter_tensors
-from sluice.extras.finetune.train_stage import TrainingPaths, train
-from sluice.extras.finetune.training_parameters import TrainingParameters
 from support.libraries import Library
-from unit.extras.finetune.tiny import CODES, EXAMPLES, PARAMS
+from unit.extras.finetune.tiny import CODES, EXAMPLES, PARAMS, trained
 
 Library("trl")
 LEARNED = {"steps": 25, "batch": 1, "warmup": 2, "threads": 1}
@@ -23,9 +21,7 @@ LAYER = "base_model.model.model.layers.1."
 
 
 def learned(place: Path, **changes: Any) -> dict[str, Any]:
-    params = TrainingParameters.model_validate(PARAMS.model_dump() | LEARNED | changes)
-    paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
-    made = train(paths, EXAMPLES[:1], params, lambda *_: None)
+    made = trained(place, EXAMPLES[:1], **LEARNED | changes)
     assert all(any(path.glob("*.safetensors")) for path in made.values())
     return dict(exports.read_json(place / "out" / "training.json")["exports"])
 

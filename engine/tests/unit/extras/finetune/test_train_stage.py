@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,14 @@ from sluice.llm import model_files
 from sluice.llm.model_files import PinnedFiles, ensure, ensure_source, load_models
 from support.libraries import Library
 from support.providers.clients import ask_local
-from unit.extras.finetune.tiny import EXAMPLES, PARAMS
+from unit.extras.finetune import tiny
+from unit.extras.finetune.tiny import EXAMPLES
 
 Library("trl")
 LONG = Example("long", ({"role": "user", "content": "x" * 200},), "y", False)
 
 
-def trained(place: Path, examples: list[Example] = EXAMPLES, **changes: Any) -> dict[exports.ExportKind, Path]:
-    params = TrainingParameters.model_validate(PARAMS.model_dump() | {"steps": 2} | changes)
-    paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
-    return train(paths, examples, params, lambda *_: None)
+trained = partial(tiny.trained, steps=2)
 
 
 def test_no_examples_and_no_base_are_errors(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ a large one as its maker published it, for plans."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_rows
 from sluice.extras.finetune.dataset import Example
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.train_stage import TrainingPaths, train
+from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index
 
@@ -109,6 +110,15 @@ def tokenizer() -> Any:
     fast = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", unk_token="<unknown>")
     fast.chat_template = TEMPLATE
     return fast
+
+
+def trained(
+    place: Path, examples: Sequence[Example] = EXAMPLES, on_progress: Any = lambda *_: None, **changes: Any
+) -> dict[ExportKind, Path]:
+    """Train the base in `place` with PARAMS and these changes; return the exports."""
+    params = TrainingParameters.model_validate(PARAMS.model_dump() | changes)
+    paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
+    return train(paths, examples, params, on_progress)
 
 
 def write_base(folder: Path, **shape: Any) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,73 +25,20 @@ from support.guardrails import BY_EMBEDDING, FakeGuardModel, finder
 from support.serving.fakes import scripted_bundle
 
 
-def guarded(says: Any, action: str = "block", seconds: float = 60, embed: Any = lambda _: None) -> Guards:
-    attack = {"check": "attack", "action": action}
-    settings = GuardrailSettings.model_validate(
-        {
-            "timeout_seconds": seconds,
-            "input": [attack],
-            "passages": [{"check": "attack", "action": "drop"}],
-            "output": [{"check": "secrets", "action": "reask"}],
-        }
-    )
+def guarded(says: Any, embed: Any = lambda _: None) -> Guards:
+    stages = {
+        "input": [{"check": "attack", "action": "block"}],
+        "output": [{"check": "secrets", "action": "reask"}],
+    }
+    settings = GuardrailSettings.model_validate({"timeout_seconds": 60} | stages)
     return Guards(settings, CheckResources(model=FakeGuardModel(says), embed=embed))  # type: ignore[arg-type]
 
 
-over = threading.Event()
-
-
-def hang() -> float:
-    over.wait()
-    return 0.0
-
-
 @pytest.mark.parametrize(
-    ("says", "reason"),
-    [
-        (hang, "guardrails.timeout"),
-        (lambda: 1 / 0, "guardrails.error"),
-        (float("nan"), "guardrails.error"),
-        (None, "guardrails.error"),
-        (-3.0, "guardrails.error"),
-    ],
-    ids=["hung", "broken", "NaN", "nothing", "no probability"],
+    "says", [lambda: 1 / 0, float("nan"), None, -3.0], ids=["broken", "NaN", "nothing", "negative"]
 )
-def test_a_guard_model_that_fails_lets_nothing_pass(says: Any, reason: str) -> None:
-    async def all_at_once(guards: Guards) -> list[GuardOutcome]:
-        return await asyncio.gather(*(guards.check_input(f"question {n}") for n in range(200)))
-
-    guards = guarded(says, seconds=0.2 if says is hang else 60)
-
-    async def verdicts() -> set[GuardOutcome]:
-        try:
-            return set(await all_at_once(guards))
-        finally:
-            over.set()
-
-    over.clear()
-    assert asyncio.run(verdicts()) == {GuardOutcome("", True, (reason,))}
-
-
-def test_a_guard_whose_threads_are_gone_lets_nothing_pass() -> None:
-    guards = guarded(0.1)
-    guards._threads.shutdown()
-    assert asyncio.run(guards.check_input("question")) == GuardOutcome("", True, ("guardrails.error",))
-
-
-def test_what_is_only_noted_goes_on() -> None:
-    assert asyncio.run(guarded(0.9, "annotate").check_input("question")) == GuardOutcome(
-        "question", False, ("attack.likely",)
-    )
-
-
-def test_a_verdict_on_a_passage_is_remembered_unless_the_guard_broke() -> None:
-    said = iter([float("nan"), 0.9, 0.1])
-    guards = guarded(lambda: next(said))
-    assert asyncio.run(guards.check_passage("a passage")).reasons == ("guardrails.error",)
-    for _ in range(2):
-        assert asyncio.run(guards.check_passage("a passage")).reasons == ("attack.likely",)
-    assert asyncio.run(guards.check_passage("another")) == GuardOutcome("another", False, ())
+def test_a_guard_model_that_fails_lets_nothing_pass(says: Any) -> None:
+    assert asyncio.run(guarded(says).check_input("question")) == GuardOutcome("", True, ("guardrails.error",))
 
 
 PLAIN, LEAD, ORDER = "How long is a chunk?", "Words are only words.", "So say it."

@@ -9,26 +9,39 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core.atomic_files import write_json
 from sluice.extras.provenance.checksums import check_checksums
-from unit.extras.provenance.conftest import MadeRelease
+from sluice.release.release_report import write_report
+from unit.release.conftest import miniature, release_of
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole small release, with its report."""
+    workspace = miniature(tmp_path_factory.mktemp("provenance") / "checkout")
+    parent, _ = release_of(workspace, adapter=None, verdicts=[])
+    _, folder = release_of(workspace, parent=parent.id, commit="c" * 40)
+    write_json(folder / "stages.json", [{"stage": "train", "seconds": 171.0, "cached": False}])
+    write_report(folder, live=True)
+    return folder
 
 
 def test_a_change_of_one_byte_is_found_in_every_file_and_the_file_is_named(
-    made: MadeRelease, sluice: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+    made: Path, sluice: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(made.workspace.root)
+    monkeypatch.chdir(made.parents[2])
     for name in ("SLUICE_ARTEFACTS", "GITHUB_REPOSITORY"):
         monkeypatch.delenv(name, raising=False)
 
     def verify() -> tuple[int, str]:
-        status, out, err = sluice("release", "verify", made.manifest.id)
+        status, out, err = sluice("release", "verify", made.name)
         return status, out + err
 
     status, said = verify()
     assert status == 0, said
     assert "checksums: verified: 19 files" in said
     assert "folder: verified" in said
-    files = sorted(path for path in made.folder.rglob("*") if path.is_file())
+    files = sorted(path for path in made.rglob("*") if path.is_file())
     assert len(files) == 20, "SHA256SUMS with them"
     for path in files:
         before = path.read_bytes()
@@ -36,13 +49,13 @@ def test_a_change_of_one_byte_is_found_in_every_file_and_the_file_is_named(
         path.write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
         status, said = verify()
         path.write_bytes(before)
-        assert (status, path.relative_to(made.folder).as_posix() in said) == (1, True), path
+        assert (status, path.relative_to(made).as_posix() in said) == (1, True), path
     assert verify()[0] == 0
 
 
 @pytest.fixture
-def folder(made: MadeRelease, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made.folder, tmp_path / made.manifest.id))
+def folder(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / made.name))
 
 
 def test_files_that_are_gone_or_were_added_are_found(folder: Path) -> None:
@@ -79,11 +92,11 @@ def test_what_another_machine_noted_later_is_no_change_and_lost_checksums_are_on
     assert str(check_checksums(folder)) == "checksums: not verified: the release has no SHA256SUMS"
 
 
-def test_coreutils_reads_the_checksums(made: MadeRelease) -> None:
+def test_coreutils_reads_the_checksums(made: Path) -> None:
     """A judge that is not ours: anybody verifies a release without Sluice."""
     if shutil.which("sha256sum") is None:
         pytest.skip("sha256sum of coreutils is not installed")
     done = subprocess.run(
-        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=made.folder, capture_output=True, text=True
+        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=made, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -12,7 +12,7 @@ import pytest
 from sluice.core.processes import free_port
 from sluice.core.workspace import Workspace
 from sluice.extras.redteam import target as subject
-from sluice.extras.redteam.result import RedTeamResult
+from sluice.extras.redteam.report import RedTeamResult
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import AttackTarget
 from support.redteam.service import reply, service

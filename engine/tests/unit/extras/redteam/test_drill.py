@@ -26,8 +26,7 @@ from sluice.extras.redteam.drill import (
     planted_index,
     scene_of,
 )
-from sluice.extras.redteam.report import in_the_terminal
-from sluice.extras.redteam.result import AttackCount, FamilyResult, RedTeamResult, families, figures
+from sluice.extras.redteam.report import AttackCount, FamilyResult, RedTeamResult, families, figures, in_the_terminal
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import (
     FOLDER,

@@ -13,7 +13,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.extras.redteam import garak
 from sluice.extras.redteam.garak import GarakParameters, read_report
-from sluice.extras.redteam.result import FamilyResult, figures
+from sluice.extras.redteam.report import FamilyResult, figures
 from sluice.extras.redteam.target import AttackTarget
 from sluice.release.gates import Measurement
 from support.redteam.service import KEYS, reply, service
@@ -94,15 +94,11 @@ def entries(
     return [*found, {"entry_type": "completion", "run": "x"}, {"entry_type": "digest", "meta": {}}]
 
 
-def written(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> Path:
+def read(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> Measurement:
     path = folder / "sluice.report.jsonl"
     text = "".join(json.dumps(entry) + "\n" for entry in found)
     path.write_text(text[: len(text) - cut])
-    return path
-
-
-def read(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> Measurement:
-    return figure(read_report(written(folder, found, cut), REPORTED))
+    return figure(read_report(path, REPORTED))
 
 
 def test_a_run_in_which_every_attack_succeeds_says_so(tmp_path: Path) -> None:
@@ -137,11 +133,3 @@ def test_what_is_missing_is_named(tmp_path: Path, found: list[dict[str, Any]], c
         read(tmp_path, found, cut)
     assert "sluice.report.jsonl" in caught.value.message
     assert caught.value.remedy
-
-
-@pytest.mark.parametrize("content", [b"[]\n", b"\xff\xfe"])
-def test_what_is_no_report_is_told(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "sluice.report.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(SluiceError, match=r"expected an object|not UTF-8"):
-        read_report(path, REPORTED)

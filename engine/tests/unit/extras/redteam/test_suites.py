@@ -11,8 +11,7 @@ import pytest
 
 from sluice.data.rows import Document
 from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
-from sluice.extras.redteam.report import coverage
-from sluice.extras.redteam.result import AttackCount, FamilyResult
+from sluice.extras.redteam.report import AttackCount, FamilyResult, coverage
 from sluice.extras.redteam.suites import ASKED, HONEST, SUITES, load_cases
 from sluice.extras.redteam.target import ComplyingModel, answer
 from sluice.llm.chat import Delta, ToolParameters

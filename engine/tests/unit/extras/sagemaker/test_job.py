@@ -102,6 +102,12 @@ def end(job: subprocess.Popen[str]) -> tuple[int, str]:
     return job.returncode, said
 
 
+def ended_well(job: subprocess.Popen[str]) -> str:
+    code, said = end(job)
+    assert code == 0, said
+    return said
+
+
 def training(base: Path, **more: str) -> dict[str, str]:
     """Make the channels of a training job; return its variables."""
     channels = base / "input" / "data"
@@ -129,8 +135,7 @@ def called(base: Path) -> list[str]:
 
 def test_process_checks_indexes_and_trains_the_guard_and_hands_all_over(base: Path, start: Start) -> None:
     processing(base)
-    code, said = end(start("process"))
-    assert code == 0, said
+    ended_well(start("process"))
     assert called(base) == ["data check --out build/check/report.json rank=", "index build rank=", "guard train rank="]
     output = base / "processing" / "output"
     assert {str(one.relative_to(output)) for one in output.rglob("*.json")} == {
@@ -146,8 +151,7 @@ def test_a_job_that_is_started_again_finds_its_checkpoints_and_hands_over_the_ad
     variables = training(base, SM_HPS=chosen)
     end(start("train", **variables, FAILS_LATE="1"))
     assert (base / "checkpoints" / "step").read_text() == "1"
-    code, said = end(start("train", **variables))
-    assert code == 0, said
+    ended_well(start("train", **variables))
     assert {one.name for one in (base / "model").iterdir()} == {"adapter.gguf", "training.json"}, "and no draft"
     assert (base / "model" / "adapter.gguf").read_text() == "GGUF after 2"
     assert called(base)[0] == "params set train.steps=2 train.batch=4 rank="
@@ -158,9 +162,7 @@ def test_what_was_trained_once_is_taken_by_a_later_run_of_its_recipe_if_it_is_wh
     variables = training(base)
     end(start("train", **variables))
     (base / "model" / "adapter.gguf").unlink()
-    code, said = end(start("train", **variables))
-    assert code == 0, said
-    assert "trained in an earlier run" in said
+    assert "trained in an earlier run" in ended_well(start("train", **variables))
     assert {one.name for one in (base / "model").iterdir()} == {"adapter.gguf", "training.json"}
     assert (base / "model" / "adapter.gguf").read_text() == "GGUF after 1"
     (base / "checkpoints" / "finished" / "training.json").unlink()
@@ -221,8 +223,7 @@ def test_of_two_processes_the_first_prepares_and_hands_over(base: Path, start: S
     assert second.poll() is None  # it waits for the first
     first = start("train", **variables, RANK="0", LOCAL_RANK="0")
     for job in (first, second):
-        code, said = end(job)
-        assert code == 0, said
+        ended_well(job)
     assert sorted(called(base)) == ["train rank=0", "train rank=1"]
 
 
@@ -232,8 +233,7 @@ def test_evaluate_asks_the_live_release_too_and_the_gates(base: Path, start: Sta
     for name in ("index", "guard", "model"):
         (inputs / name).mkdir()
     (inputs / "model" / "model.tar.gz").write_bytes(archive({"adapter.gguf": b"GGUF"}))
-    code, said = end(start("evaluate"))
-    assert code == 0, said
+    ended_well(start("evaluate"))
     assert called(base) == [
         "evaluate rank=",
         "evaluate --release r-1 --out build/live rank=",

@@ -119,8 +119,7 @@ def test_a_release_that_asks_no_vllm_waits_for_nothing_and_an_old_one_is_made_ag
 ) -> None:
     local = shelf.made / shelf.make({}, kind="local").id
     base = shelf.made / shelf.make({}, adapter=False).id
-    words = [(local, "asks no vLLM"), (base, "asks the base model")]
-    for folder, said in words:
+    for folder, said in ((local, "asks no vLLM"), (base, "asks the base model")):
         done = CliRunner().invoke(cli.group, ["await", str(folder), "--loaders", "http://127.0.0.1:1"])
         assert done.exit_code == 0
         assert said in done.output
