@@ -57,10 +57,15 @@ def whole_folder(out: Path, *, replace: bool = False) -> Iterator[Path]:
         fresh.chmod(0o755)
         if taken:
             out.replace(old)
-        fresh.replace(out)
+        try:
+            fresh.replace(out)
+        except OSError:
+            if taken:
+                old.replace(out)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def import_documents(
@@ -75,7 +80,12 @@ def import_documents(
 ) -> ImportReport:
     """Write each document of a folder, or one file, to a new folder. What can't be read, and what breaks the data
     contract, is left out and reported; if that is everything, nothing is written. `addresses_of`: of files."""
-    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    files = [source]
+    if source.is_dir():
+        hidden = set(source.rglob(".*"))  # such as .git
+        files = sorted(
+            path for path in source.rglob("*") if path.is_file() and hidden.isdisjoint((path, *path.parents))
+        )
     readable = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not readable:
         raise SluiceError(f"{source}: no {', '.join(SUFFIXES)} files")

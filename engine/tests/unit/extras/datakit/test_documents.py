@@ -271,7 +271,8 @@ def test_archives_repositories_and_sitemaps(place: Path, tmp_path: Path) -> None
     commit_all(place, "Docs")
     place.rename(tmp_path / "docs.git")
     with opened(str(tmp_path / "docs.git")) as (path, _):
-        assert (path / "moles.md").is_file()
+        terms = {"licence": "CC0-1.0", "origin": "tests", "policy": DataPolicy()}
+        assert import_documents(path, tmp_path / "cloned", **terms) == ImportReport(1)
     for source, folder in ((str(tmp_path / "gone.git"), ""), (str(archive), "../.."), (str(tmp_path / "gone"), "")):
         with pytest.raises(SluiceError), opened(source, folder):
             pass
