@@ -272,7 +272,7 @@ def test_archives_repositories_and_sitemaps(place: Path, tmp_path: Path) -> None
     place.rename(tmp_path / "docs.git")
     with opened(str(tmp_path / "docs.git")) as (path, _):
         terms = {"licence": "CC0-1.0", "origin": "tests", "policy": DataPolicy()}
-        assert import_documents(path, tmp_path / "cloned", **terms) == ImportReport(1)
+        assert import_documents(path, tmp_path / "cloned", **terms) == ImportReport(3, ignored=["logo.png"])
     for source, folder in ((str(tmp_path / "gone.git"), ""), (str(archive), "../.."), (str(tmp_path / "gone"), "")):
         with pytest.raises(SluiceError), opened(source, folder):
             pass
