@@ -136,7 +136,9 @@ class Checkout:
         """Start `sluice` in the clone, with the clone's own code."""
         # A plain shell stays between dvc and its stage, where bash makes way for it.
         env = {**os.environ, "PYTHONPATH": Workspace(self.root).code, "COLUMNS": "160", "SHELL": "/bin/sh"}
-        env.pop("GITHUB_STEP_SUMMARY", None)  # its releases are none of the pull request that these tests run for
+        # Its releases are none of the pull request that these tests run for, nor of a store that another test has set.
+        for name in ("GITHUB_STEP_SUMMARY", "MLFLOW_TRACKING_URI"):
+            env.pop(name, None)
         argv = [str(_program("sluice")), *words]
         return subprocess.Popen(
             argv, cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

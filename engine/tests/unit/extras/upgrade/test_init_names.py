@@ -5,9 +5,9 @@ import sys
 import pytest
 import typer
 
-from sluice.cli import template
 from sluice.core.errors import ValidationErrors
 from sluice.core.project import Project
+from sluice.extras.upgrade import cli as template
 
 CURRENT = Project(
     name="quarry",
