@@ -138,3 +138,14 @@ def test_what_is_clean_leaves_whole_and_is_judged_once() -> None:
     (citation,) = both(client_of(counting, [hit(passage, doc_id="harbour", title="Harbour")]))
     assert citation["passage"]["text"] == passage
     assert counting.shown.count(passage) == counting.shown.count("Harbour") == 1
+
+
+def test_links_that_a_passage_states_leave_and_no_others(guards: Guards) -> None:
+    link = "https://docs.example.net/harbour"
+    chat = ScriptedChat({"harbour": f"See {link} first. Then https://docs.example.net/?q=harbour now."})
+    found = ScriptedRetriever({QUESTION: [hit(f"Notes. See {link} first.", doc_id="harbour")]})
+    chain = ApplicationRunner(scripted_bundle(), chat, found, guards)
+    reply = Client(create_app(scripted_bundle(), chain, TrafficState())).chat(QUESTION).json()
+    said = reply["choices"][0]["message"]["content"]
+    assert said == f"See {link} first. Then [redacted: link] now."
+    assert reply["citations"][0]["passage"]["text"] == f"Notes. See {link} first."

@@ -49,6 +49,10 @@ def whole_folder(out: Path, *, replace: bool = False) -> Iterator[Path]:
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if taken and not (replace and out.is_dir()):
         raise SluiceError(f"{out}: already exists", remedy="add --replace, remove it, or choose another folder")
+    if other := [path for path in out.glob("*") if path.suffix != ".md"] if taken else []:
+        raise SluiceError(
+            f"{other[0]}: {out} holds more than documents", remedy="move it away, or choose another folder"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     old = fresh.with_name(f"{fresh.name}.old")

@@ -256,6 +256,10 @@ def test_nothing_to_bring_and_a_place_that_is_taken_are_told(place: Path) -> Non
     (place.parent / "corpus" / "mine.md").touch()
     with pytest.raises(SluiceError, match="already exists"):
         bring(place)
+    (place.parent / "corpus" / "guard").mkdir()
+    with pytest.raises(SluiceError, match=r"guard: .*corpus holds more than documents"):
+        bring(place, replace=True)
+    (place.parent / "corpus" / "guard").rmdir()
     assert bring(place, replace=True)[0].documents == 3
     assert not (place.parent / "corpus" / "mine.md").exists()
 
