@@ -211,6 +211,19 @@ def _find(workspace: Workspace, record: StarterRecord, name: str) -> Path:
     return path
 
 
+def data_of(workspace: Workspace) -> Mapping[str, Path]:
+    """Return the files of the starter data by name, if data.dvc still names the documents that the starter knows."""
+    try:
+        found, record = objects(workspace, workspace.root / "data.dvc"), _record(workspace)
+        corpus = {
+            name.removeprefix("corpus/"): digest_of_file(path) for name, path in found.items() if "corpus/" in name
+        }
+    except (SluiceError, OSError):
+        return {}
+    known = record.made_from.get("train", {}).get("data/corpus") if record else None
+    return found if known == digest_of(corpus) else {}
+
+
 def objects(workspace: Workspace, pointer: Path) -> Mapping[str, Path]:
     """Return the files that a folder's .dvc file names, by name, in a remote that is a local folder."""
     listed = folder_list(workspace, pointer)

@@ -29,7 +29,7 @@ def init(
     environments: Annotated[str, typer.Option(help="FIRST,LAST: the first to deploy to, and the one for users.")] = "",
     source: Annotated[str, typer.Option("--from", help="Template: OWNER/NAME or URL; default: GitHub's record.")] = "",
     without_starter_data: Annotated[
-        bool, typer.Option("--without-starter-data", help="Also remove the starter data and its remote.")
+        bool, typer.Option("--without-starter-data", help="Also remove the starter data, but for the guard's rows.")
     ] = False,
     without: Annotated[str, typer.Option(help="Parts to switch off, as NAME,NAME, with those that need them.")] = "",
     engine: Annotated[
@@ -111,7 +111,7 @@ def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bo
 
 _INSTEAD_OF_THE_STARTER_DATA = """\
 put your own data in place of the starter data:
-  1. data/corpus/*.md, data/train.jsonl, data/eval.jsonl and data/guard/ (docs/tutorial.md says how)
+  1. data/corpus/*.md, data/train.jsonl and data/eval.jsonl (docs/tutorial.md says how); data/guard/ stays
   2. .venv/bin/dvc remote add --default --force data s3://BUCKET/dvc   (docs/aws.md makes the bucket)
   3. .venv/bin/sluice data push, then commit data.dvc and .dvc/config
 until then `make release` and the tests that clone the repository have nothing to work with"""

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.core.project import PROJECT, Project, edit_project, load_project
+from sluice.core.workspace import Workspace
+from sluice.release import starter
 from sluice.template.owned import ENGINE, TEMPLATE_FILES, list_files
 
 # The pointer to the starter data, and the remote that holds them.
@@ -32,8 +34,11 @@ class FileChange:
 
 @dataclass(frozen=True)
 class InitPlan:
+    """`kept`: files of the starter data that a project keeps, by their place in data/."""
+
     changes: list[FileChange]
     removed: list[str]
+    kept: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -52,8 +57,12 @@ def require_clean(root: Path, writes: Collection[str] = (), own: tuple[str, ...]
 
 def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
     tracked = list_files(root, untracked=False)
-    starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
-    removed = [path for path in tracked if starter and path.startswith(STARTER)]
+    without = not starter_data and any(path.startswith(STARTER[1]) for path in tracked)
+    trained, kept = set[str](), dict[str, Path]()
+    if without and (root / starter.POINTER).is_file():
+        trained, kept = _handed_out(root)
+        without = bool(kept)
+    removed = [path for path in tracked if without and path.startswith(STARTER) and path not in trained]
     now = load_project(root / "config")
     if project.template and not now.template:
         removed += [path for path in tracked if path in TEMPLATE_FILES]
@@ -65,14 +74,26 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         *_overlays(root, now, project, tracked),
         *_edited(root, _OWNERS, lambda text: text.replace(theirs, ours)),
     ]
-    if starter:
-        changes += _edited(root, "README.md", _without_starter)
+    if without:
+        gone = STARTER[:1] if trained else STARTER
+        changes += _edited(root, "README.md", lambda text: _without_lines(text, gone))
     if lost := [change.new for change in changes if change.new not in tracked and (root / change.new).exists()]:
         raise SluiceError(f"{lost[0]}: git does not have this file yet", remedy="commit it, or move it away")
-    return InitPlan(changes, removed)
+    return InitPlan(changes, removed, kept)
+
+
+def _handed_out(root: Path) -> tuple[set[str], dict[str, Path]]:
+    """Return the files of the remote that hold the trained starter, and the guard's rows by their place in data/; no
+    rows where data.dvc isn't the starter's."""
+    workspace, pointer = Workspace(root), root / starter.POINTER
+    trained = {starter.folder_list(workspace, pointer), *starter.objects(workspace, pointer).values()}
+    rows = {name: path for name, path in starter.data_of(workspace).items() if name.startswith("guard/")}
+    return {path.relative_to(root.resolve()).as_posix() for path in trained}, rows
 
 
 def apply(root: Path, plan: InitPlan) -> None:
+    for name, kept in plan.kept.items():
+        write_atomic(root / "data" / name, kept.read_bytes(), sync=False)
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
         _drop(root, path)
     for change in plan.changes:
@@ -96,8 +117,8 @@ def _edited(root: Path, path: str, edit: Callable[[str], str]) -> Iterator[FileC
         yield FileChange(path, path, new)
 
 
-def _without_starter(text: str) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STARTER))
+def _without_lines(text: str, gone: tuple[str, ...]) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(gone))
 
 
 def _overlays(root: Path, now: Project, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:

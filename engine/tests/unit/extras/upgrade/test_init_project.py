@@ -9,7 +9,9 @@ import yaml
 
 from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
+from sluice.core.workspace import Workspace
 from sluice.extras.upgrade.init_project import InitPlan, apply, plan, require_clean
+from sluice.release import starter
 from sluice.template.owned import TEMPLATE_FILES
 from support.git import git
 from unit.template.conftest import ROOT, Template, call, commit, edit, run, write
@@ -97,6 +99,21 @@ def test_starter_data_go_and_data_of_one_s_own_stay(small: Path) -> None:
     git(small, "commit", "--quiet", "--message", "Own data")
     commit(small, "Own data", {"data.dvc": "outs: [mine]\n"})
     assert planned(small, starter_data=False).empty, "what is there now is not the starter data"
+
+
+@pytest.mark.real
+def test_without_the_starter_data_its_model_and_the_rows_of_the_guard_stay(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
+    gone = planned(clone, starter_data=False)
+    apply(clone, gone)
+    assert "data.dvc" in gone.removed
+    assert any(path.startswith("dvc-store/") for path in gone.removed)
+    assert sorted(path.name for path in (clone / "data").iterdir()) == ["guard"]
+    assert all(starter.take(Workspace(clone), stage, to_try=True) for stage in starter.FILES)
+    git(clone, "commit", "--quiet", "--message", "Own data")
+    commit(clone, "Own data", {"data.dvc": "outs:\n- md5: 0123.dir\n  path: data\n"})
+    assert "data.dvc" not in planned(clone, starter_data=False).removed, "what is there now is not the starter data"
 
 
 @pytest.mark.parametrize("file", ["prompts/one.prompt.yml", "engine/new.py"])
