@@ -110,7 +110,7 @@ test-parts: $(READY) $(TRAINED)  ## the drills of optional parts: training in sh
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/extras
 
 test-fork: $(READY) $(TRAINED)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
-	@$(BIN)/pytest -m fork engine/tests/unit/template
+	@$(BIN)/pytest -m fork engine/tests/unit/extras/upgrade
 
 test-extras: $(READY)  ## each part switched off by config: commands, config and imports hold (seconds)
 	@$(BIN)/pytest engine/tests/e2e/test_extras.py
