@@ -29,7 +29,7 @@ INTERRUPTED = 130
 ROOT = Path(__file__).parents[3]
 # An answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
 SMALL: Mapping[str, Mapping[str, Any]] = {
-    "evaluate": {"limit": 72, "workers": 2},
+    "evaluate": {"limit": 40, "workers": 2},
     "rehearsal": {"time_scale": 0.1, "cases": 32},
 }
 # The trained model ends before that, and the untouched one would write on for minutes.
@@ -270,7 +270,7 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 def test_a_slow_canary_is_stopped(fork: Fork) -> None:
     before = fork.live
     fork.change_what_serves()
-    fork.edit("pipelines/params.yaml", lambda params: params["rehearsal"].update(cases=32))
+    fork.edit("pipelines/params.yaml", lambda params: params["rehearsal"].update(cases=8))
     code, output = fork.run("release", "make", "--fault", "delay=8")
     assert code == 1, output
     assert "stopped by the canary" in output

@@ -132,8 +132,25 @@ def _as_markdown(page: BeautifulSoup) -> str:
                 link.decompose()
             else:
                 link.unwrap()
+    for table in body.find_all("table"):
+        _list_terms(table)
     converter = MarkdownConverter(heading_style="ATX", bullets="-", escape_misc=False, code_language_callback=_language)
     return str(converter.convert_soup(body))
+
+
+def _list_terms(table: Tag) -> None:
+    """Make a list of a table whose rows are a name (`th`) and what it is (`td`): such a table has no head."""
+    rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
+    if table.find("table") or any([cell.name for cell in cells] != ["th", "td"] for cells in rows):
+        return
+    for name, meaning in rows:
+        for gap in name.parent.find_all(string=str.isspace, recursive=False):
+            gap.extract()
+        name.insert_after(": ")
+        name.name, meaning.name, meaning.parent.name = "strong", "span", "li"
+    for part in table.find_all(["tbody", "thead", "colgroup"]):
+        part.unwrap()
+    table.name = "ul"
 
 
 def _language(block: Tag) -> str:

@@ -32,6 +32,7 @@ PAGE = """<!doctype html><html><head><title>Piers &amp; quays</title><style>p { 
 <div class="highlight-sh"><pre># comment
 make pier</pre></div>
 <ul><li>oak</li><li>steel</li></ul><table><tr><th>kind</th><th>years</th></tr><tr><td>oak</td><td>50</td></tr></table>
+<table><tr><th>length</th> <td>of a <b>pier</b></td></tr> <tr><th>width</th><td>of it</td></tr></table>
 <script>alert(1)</script></main><footer>Imprint</footer></body></html>"""
 
 
@@ -94,6 +95,7 @@ def test_html_gives_its_content_as_markdown_and_nothing_of_the_site(tmp_path: Pa
     ):
         assert part in found[1], part
     assert "| oak | 50 |" in found[1]
+    assert "- **length**: of a **pier**\n- **width**: of it" in found[1]
     foreign = ("Home", "Our site", "Imprint", "alert", "color", "More pages", "¶")
     assert not [each for each in foreign if each in found[1]]
 
