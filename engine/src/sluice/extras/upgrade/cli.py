@@ -25,6 +25,7 @@ def init(
     ] = "",
     organisation: Annotated[str, typer.Option(help="Owner of the repository on GitHub.")] = "",
     image: Annotated[str, typer.Option(help="Image repository: ghcr.io/OWNER/NAME.")] = "",
+    about: Annotated[str, typer.Option(help="What it answers from, such as: the documentation of httpx.")] = "",
     region: Annotated[str, typer.Option(help="AWS region.")] = "",
     environments: Annotated[str, typer.Option(help="FIRST,LAST: the first to deploy to, and the one for users.")] = "",
     source: Annotated[str, typer.Option("--from", help="Template: OWNER/NAME or URL; default: GitHub's record.")] = "",
@@ -37,7 +38,7 @@ def init(
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes; write nothing.")] = False,
 ) -> None:
-    """Name this project in config/project.yaml and the overlays, in one staged change.
+    """Name this project in config/, prompts/ and the overlays, in one staged change.
 
     On a terminal, it prompts for missing names; elsewhere they stay. Running it again changes nothing."""
     from sluice.core.project import TemplateSource, load_project
@@ -48,13 +49,13 @@ def init(
     if not dry_run:
         require_clean(root)
     now = load_project(workspace.config)
-    given = {"name": name, "organisation": organisation, "image": image}
+    given = {"name": name, "organisation": organisation, "about": about, "image": image}
     given |= {"region": region, "environments": environments}
     off = set(filter(None, without.split(",")))
     require_known(off)
     project, how = now, engine
     if any(given.values()) or not off:
-        project = _chosen(now, given)
+        project = _chosen(now, given, own_data=without_starter_data and not now.template)
         template = now.template or TemplateSource()
         project = project.model_copy(update={"template": TemplateSource(repository=source or template.repository)})
         off |= {"engine_tests"}  # the template's own work, which no project wants
@@ -121,7 +122,7 @@ def _shown(value: str | tuple[str, ...]) -> str:
     return value if isinstance(value, str) else ",".join(value)
 
 
-def _chosen(current: Project, given: dict[str, str]) -> Project:
+def _chosen(current: Project, given: dict[str, str], *, own_data: bool = False) -> Project:
     """Return the current names, updated with the given ones; prompt on a terminal and always validate."""
     from pydantic import ValidationError
 
@@ -134,6 +135,8 @@ def _chosen(current: Project, given: dict[str, str]) -> Project:
         if key == "image" and default.endswith(f"/{current.repository.lower()}"):  # it follows the names
             host = default.removesuffix(f"/{current.repository.lower()}")
             default = f"{host}/{values['organisation']}/{values['name']}".lower()
+        if key == "about" and own_data:
+            default = f"the documents of {values['name']}"
         if key == "environments":
             default = ",".join(default)
         chosen = value or (typer.prompt(key, default=default) if asking else default)

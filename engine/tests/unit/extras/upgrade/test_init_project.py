@@ -52,7 +52,7 @@ def test_names_are_written_staged_and_undone_by_git(small: Path) -> None:
     assert "Host(`zephyr-desk.uat.example.com`)" in overlay["patches"][0]["patch"]
     assert not (small / "k8s/overlays/trial").exists()
     assert "@acme-labs/prompts" in (small / ".github/CODEOWNERS").read_text()
-    assert "name: zephyr-desk                   # label" in (small / "config/project.yaml").read_text()
+    assert "name: zephyr-desk              # label" in (small / "config/project.yaml").read_text()
     assert git(small, "diff", "--name-only") == git(small, "ls-files", "--others") == ""
     git(small, "reset", "--quiet", "--hard")
     assert git(small, "write-tree") == before
