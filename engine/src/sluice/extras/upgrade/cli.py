@@ -63,39 +63,42 @@ def init(
     off = with_dependents(off | set(now.without))
     project = project.model_copy(update={"without": tuple(sorted(off))})
     repository = source or (now.template.repository if now.template else now.repository)
-    hold = _engine(root, how, repository, off, dry_run=dry_run, asked=bool(engine))
+    said, hold = _engine(root, how, repository, off, asked=bool(engine))
     planned = plan(root, project, starter_data=not without_starter_data)
-    if planned.empty:
-        print(hold() or "nothing to change: these are the names of the project")
-        return
     for key in (*given, "without"):
         if getattr(now, key) != getattr(project, key):
             print(f"{key}: {_shown(getattr(now, key))} -> {_shown(getattr(project, key))}")
     for change in planned.changes:
         print(f"  {change.old}" + (f" -> {change.new}" if change.new != change.old else ""))
     for path in planned.removed:
-        print(f"  gone  {path}")
+        if not path.startswith("dvc-store/"):  # objects of data.dvc
+            print(f"  gone  {path}")
+    if said:
+        print(said)
+    if planned.empty and not said:
+        print("nothing to change: these are the names of the project")
+        return
     count = f"{len(planned.changes)} files changed, {len(planned.removed)} removed"
     if dry_run:
         print(f"{count}, if it were not a dry run")
         return
     apply(root, planned)
-    print(f"{count}; staged, not committed")
-    print(*filter(None, [hold(), "next: `make check` and `make test`, then commit"]), sep="\n")
-    print("undo: git reset --hard")
+    hold()
+    print(f"{count}; staged, not committed\nnext: `make check` and `make test`, then commit\nundo: git reset --hard")
     if "data.dvc" in planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)
 
 
-def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bool, asked: bool) -> Callable[[], str]:
-    """Prepare where the project has its engine; return what changes that, and says so.
+def _engine(root: Path, how: str, repository: str, off: set[str], *, asked: bool) -> tuple[str, Callable[[], None]]:
+    """Prepare where the project has its engine; say where, and return what takes it there.
 
     If no wheel matches this engine, as before the first release, it stays in git unless `--engine` asks for a wheel."""
-    if not how or dry_run:
-        return str
+    stays = "", lambda: None
+    if not how:
+        return stays
     if "upgrade" in off:
         if how == "vendored" or not asked:
-            return str
+            return stays
         raise SluiceError("an installed engine needs the part `upgrade`", remedy="keep it, or pass --engine vendored")
     from sluice.extras.upgrade.held_engine import prepare
 
@@ -106,15 +109,11 @@ def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bo
             remedy = f"{error.remedy}; --from names the template, and --engine vendored keeps the engine in git"
             raise SluiceError(error.message, remedy=remedy) from None
         reason = error.message.strip().splitlines()[-1]
-        said = f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later"
-        return lambda: said
+        return f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later", stays[1]
 
 
 _INSTEAD_OF_THE_STARTER_DATA = """\
-put your own data in place of the starter data:
-  1. data/corpus/*.md, data/train.jsonl and data/eval.jsonl (docs/tutorial.md says how); data/guard/ stays
-  2. .venv/bin/dvc remote add --default --force data s3://BUCKET/dvc   (docs/aws.md makes the bucket)
-  3. .venv/bin/sluice data push, then commit data.dvc and .dvc/config
+then bring your own documents and rows: docs/tutorial.md, "Your own data"; data/guard/ stays
 until then `make release` and the tests that clone the repository have nothing to work with"""
 
 

@@ -97,11 +97,11 @@ def _handed_out(root: Path) -> tuple[set[str], dict[str, Path]]:
 
 
 def apply(root: Path, plan: InitPlan) -> None:
-    for name, path in plan.data.items():
-        here, starters = root / "data" / name, path.read_bytes()
+    for name, starters in plan.data.items():
+        here, content = root / "data" / name, starters.read_bytes()
         if name.startswith("guard/"):
-            write_atomic(here, starters, sync=False)
-        elif here.is_file() and here.read_bytes() == starters:
+            write_atomic(here, content, sync=False)
+        elif here.is_file() and here.read_bytes() == content:
             _drop(root, f"data/{name}")
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
         _drop(root, path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from sluice.core.project import load_project
 from sluice.core.workspace import Workspace
 from sluice.extras.upgrade.init_project import InitPlan, apply, plan, require_clean
 from sluice.release import starter
-from sluice.template.owned import TEMPLATE_FILES
+from sluice.template.owned import TEMPLATE_FILES, list_files
 from support.git import git
 from unit.template.conftest import ROOT, Template, call, commit, edit, run, write
 
@@ -106,6 +107,7 @@ def test_without_the_starter_data_its_model_and_the_rows_of_the_guard_stay(tmp_p
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
     gone = planned(clone, starter_data=False)
+    write(clone, {"data/README.md": gone.data["README.md"].read_text()})  # as `make try` leaves it
     apply(clone, gone)
     assert "data.dvc" in gone.removed
     assert any(path.startswith("dvc-store/") for path in gone.removed)
@@ -114,6 +116,25 @@ def test_without_the_starter_data_its_model_and_the_rows_of_the_guard_stay(tmp_p
     git(clone, "commit", "--quiet", "--message", "Own data")
     commit(clone, "Own data", {"data.dvc": "outs:\n- md5: 0123.dir\n  path: data\n"})
     assert "data.dvc" not in planned(clone, starter_data=False).removed, "what is there now is not the starter data"
+
+
+@pytest.mark.real
+def test_no_word_of_the_starter_is_left_in_a_project_with_data_of_its_own(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
+    data = planned(clone, starter_data=False).data
+    rows = "".join(data[name].read_text() for name in ("train.jsonl", "eval.jsonl")).splitlines()
+    asked = [json.loads(row)["question"].lower() for row in rows]
+    words = {"handbook", *(question for question in asked if question.count(" ") > 2)}
+    done = call(clone, "init", "--name", "docs-helper", "--about", "the docs of Z", "--without-starter-data")
+    assert done.returncode == 0, done.stderr
+    texts = [path for path in list_files(clone) if not path.startswith(("engine/", "dvc-store/", "docs/images/"))]
+    said = {path: (clone / path).read_text().lower() for path in texts}
+    assert [(path, word) for path, text in said.items() for word in words if word in text] == []
+    page = yaml.safe_load((clone / "config/service.yaml").read_text())["page"]
+    assert (page["name"], page["examples"]) == ("docs-helper", [])
+    assert all("assistant of the docs of z." in said[f"prompts/{name}.prompt.yml"] for name in ("answer", "finetune"))
+    assert call(clone, "prompts", "check").returncode == 0
 
 
 @pytest.mark.parametrize("file", ["prompts/one.prompt.yml", "engine/new.py"])
