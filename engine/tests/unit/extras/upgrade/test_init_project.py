@@ -124,7 +124,7 @@ def test_no_word_of_the_starter_is_left_in_a_project_with_data_of_its_own(tmp_pa
     git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
     data = planned(clone, starter_data=False).data
     rows = "".join(data[name].read_text() for name in ("train.jsonl", "eval.jsonl")).splitlines()
-    asked = [json.loads(row)["question"].lower() for row in rows]
+    asked = [one["question"].lower() for one in map(json.loads, rows) if one["doc_ids"]]
     words = {"handbook", *(question for question in asked if question.count(" ") > 2)}
     done = call(clone, "init", "--name", "docs-helper", "--about", "the docs of Z", "--without-starter-data")
     assert done.returncode == 0, done.stderr
