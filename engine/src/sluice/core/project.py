@@ -43,9 +43,8 @@ class TemplateSource(Settings):
 
 class Project(Settings):
     """`name`: the label `project` and the beginning of namespaces, buckets and roles. `image`: repository of the image.
-    `about`: what it answers from, as the prompts say it. `environments`: the first to deploy to, and the one for users.
-    `template`: None in the template itself. `adopted`: files of engine/OWNED that this project has made its
-    own; an upgrade merges them."""
+    `about`: what it answers from. `environments`: the first to deploy to, and the one for users. `template`: None in
+    the template itself. `adopted`: files of engine/OWNED that are the project's own now; an upgrade merges them."""
 
     name: _Label
     organisation: Annotated[
@@ -93,7 +92,7 @@ def edit_project(text: str, changes: dict[str, Any]) -> str:
         found = re.search(rf"^{re.escape(key)}:[^\n#]*?( +#[^\n]*)?$", text, re.MULTILINE)
         if found:
             comment = (found[1] or "").lstrip()
-            line = f"{line:<{len(found[0]) - len(comment) - 1}} {comment}" if comment else line
+            line = f"{line:<{len(found[0]) - len(comment) - 1}} {comment}".rstrip()  # comments stay in line
             text = text[: found.start()] + line + text[found.end() :]
         else:
             text = text.rstrip("\n") + f"\n{line}\n"

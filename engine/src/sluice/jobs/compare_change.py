@@ -95,7 +95,7 @@ def review(
         mine = _ComparedCheckout("head", named, f"{tip}-dirty" if edited else tip, here)
         theirs = _ComparedCheckout("base", base, start, checkout(workspace, start))
         if ("data.dvc" in changed or (not head and data_edited(workspace))) and _no_document_of(theirs.workspace, here):
-            why = f"{base} ({start[:12]}) has other documents; commit yours, and compare later changes with that commit"
+            why = f"{base} ({start[:12]}) has none of these documents; compare with a commit that has them"
             return ChangeComparison(why, "", None, None)
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
@@ -137,12 +137,13 @@ def _no_document_of(base: Workspace, head: Workspace) -> bool:
     """Return whether the base has no data, or no document of the head, by name or content: no question fits both."""
     if not (base.root / "data.dvc").is_file():
         return (head.root / "data.dvc").is_file()
-    documents = []
     for side in (base, head):
         pull(side)
-        paths = [path for path in (side.data / "corpus").rglob("*") if path.is_file()]
-        documents.append({name for path in paths for name in (path.name, digest_of_file(path))})
-    return all(documents) and documents[0].isdisjoint(documents[1])
+    theirs, ours = (
+        {name for path in (side.data / "corpus").rglob("*.md") for name in (path.name, digest_of_file(path))}
+        for side in (base, head)
+    )
+    return bool(theirs and ours) and theirs.isdisjoint(ours)
 
 
 def _without_keys(*sides: Workspace) -> str:

@@ -146,7 +146,7 @@ def test_a_base_with_other_documents_is_not_compared(here: Workspace, pipeline: 
     (here.data / "corpus/chunks.md").unlink()
     pipeline.calls.clear()
     found = review(here, "main")
-    assert (found.comparison, "other documents" in found.title) == (None, True)
+    assert (found.comparison, "none of these documents" in found.title) == (None, True)
     assert {step for _, step in pipeline.calls} == {"pull"}, "nothing is trained for it"
 
 

@@ -86,7 +86,7 @@ def init(
     hold()
     print(f"{count}; staged, not committed\nnext: `make check` and `make test`, then commit\nundo: git reset --hard")
     if "data.dvc" in planned.removed:
-        print(_INSTEAD_OF_THE_STARTER_DATA)
+        print("then bring your own documents and rows: docs/tutorial.md; until then `make release` has none")
 
 
 def _engine(root: Path, how: str, repository: str, off: set[str], *, asked: bool) -> tuple[str, Callable[[], None]]:
@@ -94,11 +94,9 @@ def _engine(root: Path, how: str, repository: str, off: set[str], *, asked: bool
 
     If no wheel matches this engine, as before the first release, it stays in git unless `--engine` asks for a wheel."""
     stays = "", lambda: None
-    if not how:
+    if not how or ("upgrade" in off and (how == "vendored" or not asked)):
         return stays
     if "upgrade" in off:
-        if how == "vendored" or not asked:
-            return stays
         raise SluiceError("an installed engine needs the part `upgrade`", remedy="keep it, or pass --engine vendored")
     from sluice.extras.upgrade.held_engine import prepare
 
@@ -108,13 +106,8 @@ def _engine(root: Path, how: str, repository: str, off: set[str], *, asked: bool
         if asked:
             remedy = f"{error.remedy}; --from names the template, and --engine vendored keeps the engine in git"
             raise SluiceError(error.message, remedy=remedy) from None
-        reason = error.message.strip().splitlines()[-1]
+        reason = error.message.splitlines()[-1].strip()
         return f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later", stays[1]
-
-
-_INSTEAD_OF_THE_STARTER_DATA = """\
-then bring your own documents and rows: docs/tutorial.md, "Your own data"; data/guard/ stays
-until then `make release` and the tests that clone the repository have nothing to work with"""
 
 
 def _shown(value: str | tuple[str, ...]) -> str:

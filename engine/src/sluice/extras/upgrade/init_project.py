@@ -18,12 +18,10 @@ from sluice.core.project import PROJECT, Project, edit_project, load_project
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
 from sluice.release import starter
-from sluice.serving.settings import PageSettings
 from sluice.template.owned import ENGINE, TEMPLATE_FILES, list_files
 
 # The pointer to the starter data, and the remote that holds them.
 STARTER = ("data.dvc", "dvc-store/")
-_LICENCE = "The starter data is"  # in README.md
 _SERVICE = "config/service.yaml"
 _DECLINE = "The documents do not say."
 _OWNERS = ".github/CODEOWNERS"
@@ -80,9 +78,6 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         *_edited(root, _OWNERS, lambda text: text.replace(theirs, ours)),
         *_words(root, now, project, tracked, without),
     ]
-    if without:
-        gone = (_LICENCE, *(STARTER[:1] if trained else STARTER))
-        changes += _edited(root, "README.md", lambda text: _without_lines(text, gone))
     if lost := [change.new for change in changes if change.new not in tracked and (root / change.new).exists()]:
         raise SluiceError(f"{lost[0]}: git does not have this file yet", remedy="commit it, or move it away")
     return InitPlan(changes, removed, data)
@@ -129,26 +124,16 @@ def _edited(root: Path, path: str, edit: Callable[[str], str]) -> Iterator[FileC
 def _words(root: Path, now: Project, project: Project, tracked: Sequence[str], without: bool) -> Iterator[FileChange]:
     """Say what this project answers from; without the starter data, also in place of the words about those."""
     service = read_yaml(root / _SERVICE)[0] if _SERVICE in tracked else {}
-    page = PageSettings.model_validate(service.get("page", {}))
-    words = {now.about: project.about} if now.about else {}
-    if project.template and not now.template:
-        words[f"  name: {page.name}"] = f"  name: {project.name}"
-    if without and service:
-        words |= {service["decline"]: _DECLINE, page.greeting: PageSettings().greeting}
-        words |= {"  examples:   ": "  examples: []", **{f"    - {question}\n": "" for question in page.examples}}
-
-    def reworded(text: str) -> str:
-        for old, new in words.items():
-            text = text.replace(old, new)
-        return text
-
+    page = service.get("page", {})
+    words = {f"{now.about}{stop}": f"{project.about}{stop}" for stop in ("", ".") if now.about}
+    if "name" in page and not now.template:
+        words[f"  name: {page['name']}"] = f"  name: {project.name}"
+    if service and without:
+        words |= {service["decline"]: _DECLINE, "  examples:   ": "  examples: []"}
+        words |= {f"    - {question}\n": "" for question in page.get("examples", ())}
     for path in tracked:
         if path == _SERVICE or path.startswith("prompts/"):
-            yield from _edited(root, path, reworded)
-
-
-def _without_lines(text: str, gone: tuple[str, ...]) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(gone))
+            yield from _edited(root, path, lambda text: _replace(text, words))
 
 
 def _overlays(root: Path, now: Project, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:

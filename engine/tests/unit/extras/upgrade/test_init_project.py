@@ -96,7 +96,6 @@ def test_starter_data_go_and_data_of_one_s_own_stay(small: Path) -> None:
     assert gone.removed == ["data.dvc", "dvc-store/files/ab"]
     apply(small, gone)
     assert not (small / "dvc-store").exists()
-    assert "dvc" not in (small / "README.md").read_text()
     git(small, "commit", "--quiet", "--message", "Own data")
     commit(small, "Own data", {"data.dvc": "outs: [mine]\n"})
     assert planned(small, starter_data=False).empty, "what is there now is not the starter data"
