@@ -65,19 +65,21 @@ def init(
     repository = source or (now.template.repository if now.template else now.repository)
     said, hold = _engine(root, how, repository, off, asked=bool(engine))
     planned = plan(root, project, starter_data=not without_starter_data)
+    if planned.empty:
+        if not dry_run:
+            hold()
+        print(said or "nothing to change: these are the names of the project")
+        return
     for key in (*given, "without"):
         if getattr(now, key) != getattr(project, key):
             print(f"{key}: {_shown(getattr(now, key))} -> {_shown(getattr(project, key))}")
     for change in planned.changes:
         print(f"  {change.old}" + (f" -> {change.new}" if change.new != change.old else ""))
     for path in planned.removed:
-        if not path.startswith("dvc-store/"):  # objects of data.dvc
-            print(f"  gone  {path}")
+        if not path.startswith("dvc-store/"):
+            print(f"  gone  {path}" + " and its files in dvc-store/" * (path == "data.dvc"))
     if said:
         print(said)
-    if planned.empty and not said:
-        print("nothing to change: these are the names of the project")
-        return
     count = f"{len(planned.changes)} files changed, {len(planned.removed)} removed"
     if dry_run:
         print(f"{count}, if it were not a dry run")

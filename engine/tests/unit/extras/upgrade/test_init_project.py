@@ -186,8 +186,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     write(folder, {"pipelines/dvc.lock": "schema: '2.0'\n", "notes.md": "mine\n"})  # as `make release` and people leave
+    would = call(folder, "init", *WORDS, "--dry-run").stdout
     done = call(folder, "init", *WORDS)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(would.removesuffix(", if it were not a dry run\n"))
     assert "staged, not committed" in done.stdout
     return folder
 
