@@ -19,14 +19,15 @@ WELCOME = {
     "variables": [{"name": "history"}, {"name": "question"}],
 }
 HISTORY = {"condense": {"enabled": False, "turns": 2, "max_characters": 40, "timeout_seconds": 2}}
-OVERLAP = "How much overlap do chunks have?"
+LOGS = "How long are logs kept?"
+HITS = {"And the weather?": [testing.hit("Logs are kept for 30 days.", similarity=0.1)]}
 
 
-def ask(chat: testing.ScriptedChat, *messages: str, hits: Any = testing.HITS, **service: Any) -> Answer:
+def ask(chat: testing.ScriptedChat, *messages: str, **service: Any) -> Answer:
     bundle = testing.scripted_bundle(**service)
     prompts = {**bundle.prompts, "welcome": Prompt.model_validate(WELCOME)}
     runner = testing.run_application(
-        chat, testing.ScriptedRetriever(hits), bundle=dataclasses.replace(bundle, prompts=prompts)
+        chat, testing.ScriptedRetriever(HITS), bundle=dataclasses.replace(bundle, prompts=prompts)
     )
     roles = ("user", "assistant")
     said = [{"role": roles[number % 2], "content": text} for number, text in enumerate(messages)]
@@ -35,17 +36,16 @@ def ask(chat: testing.ScriptedChat, *messages: str, hits: Any = testing.HITS, **
 
 
 def test_without_a_near_passage_the_welcome_prompt_is_asked() -> None:
-    chat = testing.ScriptedChat({"Said: What is the capital of Peru?": "Hello! Ask me about the handbook."})
-    answer = ask(chat, "What is the capital of Peru?")
-    assert (answer.text, answer.declined) == ("Hello! Ask me about the handbook.", False)
+    chat = testing.ScriptedChat({"Said: And the weather?": "Hello! Ask me something."})
+    answer = ask(chat, "And the weather?")
+    assert (answer.text, answer.declined) == ("Hello! Ask me something.", False)
 
 
 def test_a_second_turn_is_shown_with_what_was_said_before_it() -> None:
     chat = testing.ScriptedChat({"Said: And the weather?": testing.DECLINE})
-    hits = {"And the weather?": testing.HITS["What is the capital of Peru?"]}
-    assert ask(chat, OVERLAP, "64 tokens", "And the weather?", hits=hits, **HISTORY).declined
+    assert ask(chat, LOGS, "30 days", "And the weather?", **HISTORY).declined
     (call,) = chat.calls
-    assert call["messages"][-1][1] == f"Earlier:\nUser: {OVERLAP}\nAssistant: 64 tokens\n\nSaid: And the weather?"
+    assert call["messages"][-1][1] == f"Earlier:\nUser: {LOGS}\nAssistant: 30 days\n\nSaid: And the weather?"
 
 
 class _ByLetter:

@@ -15,14 +15,14 @@ from sluice.extend import APIRouter, Output, Row
 @pytest.mark.parametrize(
     ("text", "form"),
     [
-        ("64 tokens", (2, 1, 0, 0)),
-        ("1. Cut it.\n2. Share 64 tokens.", (7, 2, 2, 0)),
-        ("Chunks share 64 tokens (Chunking).", (5, 1, 0, 1)),
-        ("According to Chunking: They share 64 tokens.", (7, 1, 0, 1)),
+        ("30 days", (2, 1, 0, 0)),
+        ("1. Cut it.\n2. Keep 30 days.", (7, 2, 2, 0)),
+        ("They stay 30 days (Logs).", (5, 1, 0, 1)),
+        ("According to Logs: They stay 30 days.", (7, 1, 0, 1)),
     ],
 )
 def test_the_form_of_an_answer(text: str, form: tuple[int, ...]) -> None:
-    row = Row(id="q", question="How much?", answers=("64 tokens",), doc_ids=("chunking",))
+    row = Row(id="q", question="How long?", answers=("30 days",), doc_ids=("logs",))
     forms = (ANSWER_WORDS, ANSWER_SENTENCES, ANSWER_STEPS, NAMES_SOURCE)
     assert tuple(one.score(row, Output(text)) for one in forms) == form
     assert {one.score(row, Output(text, declined=True)) for one in forms} == {None}

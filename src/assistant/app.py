@@ -1,4 +1,4 @@
-"""The application: answers questions from the handbook. `config/project.yaml` names `build`.
+"""The application: answers questions from the documents. `config/project.yaml` names `build`.
 
     question and earlier turns → passages → prompt → model, with tools where config/tools.yaml offers it some
 
@@ -18,11 +18,11 @@ from sluice.extend import Application, Services, format_history, format_passages
 
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
 NEAREST = "What comes nearest:"
-HELP = "I am an AI. I answer, in English, what the handbook says about running LLM applications."
+HELP = "I am an AI that answers from a set of documents. Try other words, or ask about something else."
 
 
 def help_with(nearest: list[Document]) -> BaseMessage:
-    """What follows `decline`: the two sentences that come nearest, which often answer, or else what is answered."""
+    """What follows `decline`: the two sentences that come nearest, which often answer, or else what to do."""
     listed = "".join(f"\n{number}. {one.page_content}" for number, one in enumerate(nearest[:2], 1))
     return AIMessage(f"\n\n{NEAREST}\n{listed}" if listed else f"\n\n{HELP}")
 

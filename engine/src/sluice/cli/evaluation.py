@@ -71,13 +71,13 @@ def eval_change(
         text = f"## ! Could not be compared\n\n{code(error.message)}\n\n{code(error.remedy)}\n"
         _tell(folder / COMMENT, text, publish)
         raise
-    print(found.title)
-    if found.replayed:
-        print(f"no model was called ({found.replayed}): answers are those of the response cache")
     if found.comparison is None or found.reports is None:
-        text = "## = Nothing changed: no question has to be asked.\n"
+        text = f"## = Nothing to compare: {found.title}.\n"
         print(text[5:].strip())
     else:
+        print(found.title)
+        if found.replayed:
+            print(f"no model was called ({found.replayed}): answers are those of the response cache")
         text = (found.reports / COMMENT).read_text()
         print(in_the_terminal(found.comparison))
         print(f"reports: {found.reports}")

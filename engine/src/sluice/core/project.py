@@ -43,8 +43,8 @@ class TemplateSource(Settings):
 
 class Project(Settings):
     """`name`: the label `project` and the beginning of namespaces, buckets and roles. `image`: repository of the image.
-    `environments`: the first to deploy to, and the one for users. `template`: None in the template itself. `adopted`:
-    files of engine/OWNED that this project has made its own; an upgrade merges them."""
+    `about`: what it answers from. `environments`: the first to deploy to, and the one for users. `template`: None in
+    the template itself. `adopted`: files of engine/OWNED that are the project's own now; an upgrade merges them."""
 
     name: _Label
     organisation: Annotated[
@@ -52,6 +52,7 @@ class Project(Settings):
     ]
     region: Annotated[str, _matching(r"[a-z]{2}(?:-[a-z]+)+-\d", "not the name of an AWS region, such as eu-west-1")]
     image: Annotated[str, _matching(_IMAGE, "write REGISTRY/PATH in lower case, without tag or digest")]
+    about: Annotated[str, _matching(r"[^:#{}\n]*", "write it without : # { } and in one line")] = ""
     environments: tuple[_Label, _Label]
     application: str = Field(APPLICATION, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     without: tuple[str, ...] = ()
@@ -90,7 +91,9 @@ def edit_project(text: str, changes: dict[str, Any]) -> str:
         line = f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=1_000).split(chr(10))[0]}"
         found = re.search(rf"^{re.escape(key)}:[^\n#]*?( +#[^\n]*)?$", text, re.MULTILINE)
         if found:
-            text = text[: found.start()] + line + (found[1] or "") + text[found.end() :]
+            comment = (found[1] or "").lstrip()
+            line = f"{line:<{len(found[0]) - len(comment) - 1}} {comment}".rstrip()  # comments stay in line
+            text = text[: found.start()] + line + text[found.end() :]
         else:
             text = text.rstrip("\n") + f"\n{line}\n"
     try:

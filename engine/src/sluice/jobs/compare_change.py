@@ -56,7 +56,7 @@ _INPUTS = ("prompts", "config", "data.dvc", "pipelines", *CODE)
 
 @dataclass(frozen=True)
 class ChangeComparison:
-    """The result; `comparison` and `reports` are None without a change. `replayed`: why no model was called."""
+    """The result. Where nothing is to compare, `title` says why. `replayed`: why no model was called."""
 
     title: str
     replayed: str
@@ -94,6 +94,9 @@ def review(
         edited = not head and bool(git.changed(root, tip, but_for=LOCK))
         mine = _ComparedCheckout("head", named, f"{tip}-dirty" if edited else tip, here)
         theirs = _ComparedCheckout("base", base, start, checkout(workspace, start))
+        if ("data.dvc" in changed or (not head and data_edited(workspace))) and _no_document_of(theirs.workspace, here):
+            why = f"{base} ({start[:12]}) has none of these documents; compare with a commit that has them"
+            return ChangeComparison(why, "", None, None)
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
         starter.place_responses(workspace)
@@ -128,6 +131,19 @@ def review(
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
         return ChangeComparison(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
+
+
+def _no_document_of(base: Workspace, head: Workspace) -> bool:
+    """Return whether the base has no data, or no document of the head, by name or content: no question fits both."""
+    if not (base.root / "data.dvc").is_file():
+        return (head.root / "data.dvc").is_file()
+    for side in (base, head):
+        pull(side)
+    theirs, ours = (
+        {name for path in (side.data / "corpus").rglob("*.md") for name in (path.name, digest_of_file(path))}
+        for side in (base, head)
+    )
+    return bool(theirs and ours) and theirs.isdisjoint(ours)
 
 
 def _without_keys(*sides: Workspace) -> str:

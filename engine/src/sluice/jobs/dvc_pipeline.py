@@ -67,7 +67,7 @@ def pull(workspace: Workspace) -> bool:
     """Bring data/ to what data.dvc names, if data.dvc is new here. Local edits are never overwritten."""
     pointer = workspace.root / "data.dvc"
     if not pointer.is_file():
-        raise SluiceError(f"{pointer}: no such file", remedy="restore it with git: it names the version of the data")
+        raise SluiceError(f"{pointer}: no such file", remedy="`sluice data push` writes it, or restore it with git")
     synced = workspace.state / "data.synced"
     wanted = pointer.read_text()
     known = not synced.exists() or synced.read_text() == wanted

@@ -67,7 +67,8 @@ def take(workspace: Workspace, stage: str, *, to_try: bool = False) -> bool:
         return False
     for name, path in found.items():
         write_atomic(workspace.build / name, path.read_bytes())
-    _say(f"{stage}: took the starter's files, made by Sluice {record.engine} from the same data and parameters")
+    same = "" if changed else " from the same data and parameters"
+    _say(f"{stage}: took the starter's files, made by Sluice {record.engine}{same}")
     return True
 
 

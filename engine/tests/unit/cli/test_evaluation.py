@@ -60,8 +60,8 @@ def test_the_comment_follows_the_change(workspace: Workspace, summary: Path, tol
     assert "No difference seen" in comment(workspace)
     status, out, _ = told(None)
     assert status == 0
-    assert comment(workspace) == "## = Nothing changed: no question has to be asked.\n"
-    assert "Nothing changed: no question has to be asked.\n" in out
+    assert comment(workspace) == "## = Nothing to compare: mine against main.\n"
+    assert "Nothing to compare: mine against main.\n" in out
     assert summary.read_text().count("## ") == 3
 
 

@@ -49,7 +49,7 @@ def test_a_checkout_without_the_file_is_told(tmp_path: Path) -> None:
 def test_a_value_is_set_and_comments_stay() -> None:
     text = "# Head\nname: quarry   # its label\nenvironments: [a, b]\n"
     edited = edit_project(text, {"name": "desk", "environments": ["uat", "live"], "template": {"repository": ""}})
-    assert edited == "# Head\nname: desk   # its label\nenvironments: [uat, live]\ntemplate: {repository: ''}\n"
+    assert edited == "# Head\nname: desk     # its label\nenvironments: [uat, live]\ntemplate: {repository: ''}\n"
     assert yaml.safe_load(edit_project(edited, {"template": {"repository": "git@host:o/t.git"}}))["template"] == {
         "repository": "git@host:o/t.git"
     }

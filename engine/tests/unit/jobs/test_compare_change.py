@@ -19,6 +19,7 @@ from sluice.jobs.compare_change import review
 from starter_files import ROOT
 from support.git import git
 from unit.jobs.played_comparison import play, record, reproduce, rows
+from unit.template.conftest import write
 
 
 def commit(root: Path, *more: str) -> str:
@@ -133,6 +134,20 @@ def test_cases_are_asked_up_to_each_look_and_none_twice(here: Workspace, pipelin
         asked = [side for side, step in pipeline.calls if step == "evaluate"]
         assert asked == (["head"] * 2 if head_only else ["head", "base"] * 2)
         assert pipeline.calls.count(("base", "train")) == (not head_only)
+
+
+def test_a_base_with_other_documents_is_not_compared(here: Workspace, pipeline: Pipeline) -> None:
+    shutil.rmtree(here.data / "corpus")
+    write(here.root, {"data.dvc": "outs: [theirs]\n", "data/corpus/chunks.md": "Of chunks.\n"})
+    commit(here.root, "data.dvc")
+    write(here.root, {"data.dvc": "outs: [ours]\n", "data/corpus/vpn.md": "Of tokens.\n"})
+    pipeline.edited = True
+    assert review(here, "main").comparison is not None, "one document is in both"
+    (here.data / "corpus/chunks.md").unlink()
+    pipeline.calls.clear()
+    found = review(here, "main")
+    assert (found.comparison, "none of these documents" in found.title) == (None, True)
+    assert {step for _, step in pipeline.calls} == {"pull"}, "nothing is trained for it"
 
 
 def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:

@@ -25,6 +25,7 @@ def init(
     ] = "",
     organisation: Annotated[str, typer.Option(help="Owner of the repository on GitHub.")] = "",
     image: Annotated[str, typer.Option(help="Image repository: ghcr.io/OWNER/NAME.")] = "",
+    about: Annotated[str, typer.Option(help="What it answers from, such as: the documentation of httpx.")] = "",
     region: Annotated[str, typer.Option(help="AWS region.")] = "",
     environments: Annotated[str, typer.Option(help="FIRST,LAST: the first to deploy to, and the one for users.")] = "",
     source: Annotated[str, typer.Option("--from", help="Template: OWNER/NAME or URL; default: GitHub's record.")] = "",
@@ -37,7 +38,7 @@ def init(
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes; write nothing.")] = False,
 ) -> None:
-    """Name this project in config/project.yaml and the overlays, in one staged change.
+    """Name this project in config/, prompts/ and the overlays, in one staged change.
 
     On a terminal, it prompts for missing names; elsewhere they stay. Running it again changes nothing."""
     from sluice.core.project import TemplateSource, load_project
@@ -48,13 +49,13 @@ def init(
     if not dry_run:
         require_clean(root)
     now = load_project(workspace.config)
-    given = {"name": name, "organisation": organisation, "image": image}
+    given = {"name": name, "organisation": organisation, "about": about, "image": image}
     given |= {"region": region, "environments": environments}
     off = set(filter(None, without.split(",")))
     require_known(off)
     project, how = now, engine
     if any(given.values()) or not off:
-        project = _chosen(now, given)
+        project = _chosen(now, given, own_data=without_starter_data and not now.template)
         template = now.template or TemplateSource()
         project = project.model_copy(update={"template": TemplateSource(repository=source or template.repository)})
         off |= {"engine_tests"}  # the template's own work, which no project wants
@@ -62,10 +63,12 @@ def init(
     off = with_dependents(off | set(now.without))
     project = project.model_copy(update={"without": tuple(sorted(off))})
     repository = source or (now.template.repository if now.template else now.repository)
-    hold = _engine(root, how, repository, off, dry_run=dry_run, asked=bool(engine))
+    said, hold = _engine(root, how, repository, off, asked=bool(engine))
     planned = plan(root, project, starter_data=not without_starter_data)
     if planned.empty:
-        print(hold() or "nothing to change: these are the names of the project")
+        if not dry_run:
+            hold()
+        print(said or "nothing to change: these are the names of the project")
         return
     for key in (*given, "without"):
         if getattr(now, key) != getattr(project, key):
@@ -73,28 +76,29 @@ def init(
     for change in planned.changes:
         print(f"  {change.old}" + (f" -> {change.new}" if change.new != change.old else ""))
     for path in planned.removed:
-        print(f"  gone  {path}")
+        if not path.startswith("dvc-store/"):
+            print(f"  gone  {path}" + " and its files in dvc-store/" * (path == "data.dvc"))
+    if said:
+        print(said)
     count = f"{len(planned.changes)} files changed, {len(planned.removed)} removed"
     if dry_run:
         print(f"{count}, if it were not a dry run")
         return
     apply(root, planned)
-    print(f"{count}; staged, not committed")
-    print(*filter(None, [hold(), "next: `make check` and `make test`, then commit"]), sep="\n")
-    print("undo: git reset --hard")
+    hold()
+    print(f"{count}; staged, not committed\nnext: `make check` and `make test`, then commit\nundo: git reset --hard")
     if "data.dvc" in planned.removed:
-        print(_INSTEAD_OF_THE_STARTER_DATA)
+        print("then bring your own documents and rows: docs/tutorial.md; until then `make release` has none")
 
 
-def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bool, asked: bool) -> Callable[[], str]:
-    """Prepare where the project has its engine; return what changes that, and says so.
+def _engine(root: Path, how: str, repository: str, off: set[str], *, asked: bool) -> tuple[str, Callable[[], None]]:
+    """Prepare where the project has its engine; say where, and return what takes it there.
 
     If no wheel matches this engine, as before the first release, it stays in git unless `--engine` asks for a wheel."""
-    if not how or dry_run:
-        return str
+    stays = "", lambda: None
+    if not how or ("upgrade" in off and (how == "vendored" or not asked)):
+        return stays
     if "upgrade" in off:
-        if how == "vendored" or not asked:
-            return str
         raise SluiceError("an installed engine needs the part `upgrade`", remedy="keep it, or pass --engine vendored")
     from sluice.extras.upgrade.held_engine import prepare
 
@@ -104,24 +108,15 @@ def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bo
         if asked:
             remedy = f"{error.remedy}; --from names the template, and --engine vendored keeps the engine in git"
             raise SluiceError(error.message, remedy=remedy) from None
-        reason = error.message.strip().splitlines()[-1]
-        said = f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later"
-        return lambda: said
-
-
-_INSTEAD_OF_THE_STARTER_DATA = """\
-put your own data in place of the starter data:
-  1. data/corpus/*.md, data/train.jsonl and data/eval.jsonl (docs/tutorial.md says how); data/guard/ stays
-  2. .venv/bin/dvc remote add --default --force data s3://BUCKET/dvc   (docs/aws.md makes the bucket)
-  3. .venv/bin/sluice data push, then commit data.dvc and .dvc/config
-until then `make release` and the tests that clone the repository have nothing to work with"""
+        reason = error.message.splitlines()[-1].strip()
+        return f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later", stays[1]
 
 
 def _shown(value: str | tuple[str, ...]) -> str:
     return value if isinstance(value, str) else ",".join(value)
 
 
-def _chosen(current: Project, given: dict[str, str]) -> Project:
+def _chosen(current: Project, given: dict[str, str], *, own_data: bool = False) -> Project:
     """Return the current names, updated with the given ones; prompt on a terminal and always validate."""
     from pydantic import ValidationError
 
@@ -134,6 +129,8 @@ def _chosen(current: Project, given: dict[str, str]) -> Project:
         if key == "image" and default.endswith(f"/{current.repository.lower()}"):  # it follows the names
             host = default.removesuffix(f"/{current.repository.lower()}")
             default = f"{host}/{values['organisation']}/{values['name']}".lower()
+        if key == "about" and own_data:
+            default = f"the documents of {values['name']}"
         if key == "environments":
             default = ",".join(default)
         chosen = value or (typer.prompt(key, default=default) if asking else default)

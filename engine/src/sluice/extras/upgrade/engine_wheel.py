@@ -177,4 +177,5 @@ def _pip(root: Path, *words: str, where: str) -> None:
 def _run(argv: list[str], root: Path, what: str, remedy: str, environment: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SluiceError(f"{what}: {(done.stderr or done.stdout).strip()}", remedy=remedy)
+        last = (done.stderr or done.stdout).strip().splitlines()[-5:]  # the rest is a traceback of pip
+        raise SluiceError("\n".join([f"{what}:", *last]), remedy=remedy)

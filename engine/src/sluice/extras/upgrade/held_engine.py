@@ -43,51 +43,54 @@ def install(root: Path, source: str, repository: str) -> str:
     require_clean(root, [_IGNORED], _own(root, ignored=True))
     if (lock := read_lock(root)) and run(root, "ls-files", "--", LOCK):
         raise SluiceError(f"{LOCK}: has {lock.version} installed already", remedy="`sluice upgrade` takes a later one")
-    return prepare(root, source or INSTALLED, repository)()
+    said, hold = prepare(root, source or INSTALLED, repository)
+    hold()
+    return f"{said}; staged, not committed"
 
 
-def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
-    """Require a wheel that holds this engine; return what changes the checkout, for `sluice init --engine`."""
+def prepare(root: Path, how: str, repository: str) -> tuple[str, Callable[[], None]]:
+    """Require a wheel that holds this engine; say where the engine will be, and return what takes it there."""
     if how == VENDORED and not read_lock(root):
-        return lambda: f"{ENGINE} is in git"
+        return f"{ENGINE} is in git", lambda: None
     if found := [str(edit) for edit in edits(root, list_files(root)) if edit.path.startswith(ENGINE)]:
         raise ValidationErrors("files of the engine were edited", found, remedy="undo that first; nothing was changed")
     if how == VENDORED:
-        return partial(_vendor, root)
+        return f"{ENGINE} is in git, {LOCK} is gone", partial(_vendor, root)
     lock = _lock(root, "" if how == INSTALLED else how, repository)
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
         wheel = fetch(lock, Path(name))
         lock, files = replace(lock, sha256=digest_of_file(wheel)), contents(wheel)
     remedy = "`sluice engine pack` makes a wheel of the engine that is here; put that where the project finds it"
     require_same(files, pinned(root), f"{lock.requirement}: not the engine of this project", remedy)
-    return partial(_install, root, lock)
+    said = f"{LOCK} pins {lock.requirement}; {ENGINE} is in {_IGNORED}, not in git any more"
+    return said, partial(_install, root, lock)
 
 
-def _install(root: Path, lock: EngineLock) -> str:
+def _install(root: Path, lock: EngineLock) -> None:
     write_atomic(root / LOCK, lock.text, sync=False)
     (root / MARKER).parent.mkdir(exist_ok=True)
     shutil.copyfile(root / LOCK, root / MARKER)
     write_atomic(root / _IGNORED, _gitignore(root, ignored=True), sync=False)
     run(root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", ENGINE)
     run(root, "add", "--", LOCK, _IGNORED)
-    return f"{LOCK} pins {lock.requirement}; {ENGINE} is not in git any more; staged, not committed"
 
 
 def vendor(root: Path) -> str:
     require_clean(root, [_IGNORED], _own(root, ignored=False))
     if not read_lock(root):
         raise SluiceError(f"{root / LOCK}: no such file: {ENGINE} is in git already", remedy="there is nothing to do")
-    return prepare(root, VENDORED, "")()
+    said, hold = prepare(root, VENDORED, "")
+    hold()
+    return f"{said}; staged, not committed"
 
 
-def _vendor(root: Path) -> str:
+def _vendor(root: Path) -> None:
     write_atomic(root / _IGNORED, _gitignore(root, ignored=False), sync=False)
     paths = b"".join(path.encode() + b"\0" for path in pinned(root))
     run(root, "update-index", "--add", "-z", "--stdin", given=paths)
     run(root, "add", "--", _IGNORED)
     run(root, "rm", "--quiet", "--", LOCK)
     (root / MARKER).unlink(missing_ok=True)
-    return f"{ENGINE} is in git, {LOCK} is gone; staged, not committed"
 
 
 def bring(root: Path, draft: Path) -> None:
@@ -105,7 +108,7 @@ def bring(root: Path, draft: Path) -> None:
 def _lock(root: Path, source: str, repository: str) -> EngineLock:
     version = version_of(root)
     if not source and not re.fullmatch(r"[\w-]+/[\w.-]+", repository):
-        remedy = "name it: a file, an address, or `index`"
+        remedy = "name a file, an address or `index`: `init --engine WHEEL`, `engine install --from WHEEL`"
         raise SluiceError("nothing says where the wheel of the engine is", remedy=remedy)
     released = f"{SERVER}/{repository}/releases/download/v{version}/sluice_engine-{version}-py3-none-any.whl"
     place = Path(source).resolve().as_uri() if source and "://" not in source else source or released

@@ -1,4 +1,4 @@
-"""`sluice init`: the names of a project, in config/project.yaml and the overlays, in one staged change.
+"""`sluice init`: the names of a project, in config/, prompts/ and the overlays, in one staged change.
 
 Everything is worked out in memory before it is written; a second run changes nothing.
 """
@@ -15,12 +15,15 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.core.project import PROJECT, Project, edit_project, load_project
+from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
 from sluice.release import starter
 from sluice.template.owned import ENGINE, TEMPLATE_FILES, list_files
 
 # The pointer to the starter data, and the remote that holds them.
 STARTER = ("data.dvc", "dvc-store/")
+_SERVICE = "config/service.yaml"
+_DECLINE = "The documents do not say."
 _OWNERS = ".github/CODEOWNERS"
 _OVERLAYS = "k8s/overlays"
 
@@ -34,11 +37,11 @@ class FileChange:
 
 @dataclass(frozen=True)
 class InitPlan:
-    """`kept`: files of the starter data that a project keeps, by their place in data/."""
+    """`data`: the files of the starter data by their place in data/, of which a project keeps the guard's rows."""
 
     changes: list[FileChange]
     removed: list[str]
-    kept: Mapping[str, Path] = field(default_factory=dict)
+    data: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -58,10 +61,10 @@ def require_clean(root: Path, writes: Collection[str] = (), own: tuple[str, ...]
 def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
     tracked = list_files(root, untracked=False)
     without = not starter_data and any(path.startswith(STARTER[1]) for path in tracked)
-    trained, kept = set[str](), dict[str, Path]()
+    trained, data = set[str](), dict[str, Path]()
     if without and (root / starter.POINTER).is_file():
-        trained, kept = _handed_out(root)
-        without = bool(kept)
+        trained, data = _handed_out(root)
+        without = bool(data)
     removed = [path for path in tracked if without and path.startswith(STARTER) and path not in trained]
     now = load_project(root / "config")
     if project.template and not now.template:
@@ -73,27 +76,28 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         *_edited(root, PROJECT, lambda text: edit_project(text, names)),
         *_overlays(root, now, project, tracked),
         *_edited(root, _OWNERS, lambda text: text.replace(theirs, ours)),
+        *_words(root, now, project, tracked, without),
     ]
-    if without:
-        gone = STARTER[:1] if trained else STARTER
-        changes += _edited(root, "README.md", lambda text: _without_lines(text, gone))
     if lost := [change.new for change in changes if change.new not in tracked and (root / change.new).exists()]:
         raise SluiceError(f"{lost[0]}: git does not have this file yet", remedy="commit it, or move it away")
-    return InitPlan(changes, removed, kept)
+    return InitPlan(changes, removed, data)
 
 
 def _handed_out(root: Path) -> tuple[set[str], dict[str, Path]]:
-    """Return the files of the remote that hold the trained starter, and the guard's rows by their place in data/; no
-    rows where data.dvc isn't the starter's."""
+    """Return the files of the remote that hold the trained starter, and the starter data by their place in data/; none
+    where data.dvc isn't the starter's."""
     workspace, pointer = Workspace(root), root / starter.POINTER
     trained = {starter.folder_list(workspace, pointer), *starter.objects(workspace, pointer).values()}
-    rows = {name: path for name, path in starter.data_of(workspace).items() if name.startswith("guard/")}
-    return {path.relative_to(root.resolve()).as_posix() for path in trained}, rows
+    return {path.relative_to(root.resolve()).as_posix() for path in trained}, dict(starter.data_of(workspace))
 
 
 def apply(root: Path, plan: InitPlan) -> None:
-    for name, kept in plan.kept.items():
-        write_atomic(root / "data" / name, kept.read_bytes(), sync=False)
+    for name, starters in plan.data.items():
+        here, content = root / "data" / name, starters.read_bytes()
+        if name.startswith("guard/"):
+            write_atomic(here, content, sync=False)
+        elif here.is_file() and here.read_bytes() == content:
+            _drop(root, f"data/{name}")
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
         _drop(root, path)
     for change in plan.changes:
@@ -117,8 +121,19 @@ def _edited(root: Path, path: str, edit: Callable[[str], str]) -> Iterator[FileC
         yield FileChange(path, path, new)
 
 
-def _without_lines(text: str, gone: tuple[str, ...]) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(gone))
+def _words(root: Path, now: Project, project: Project, tracked: Sequence[str], without: bool) -> Iterator[FileChange]:
+    """Say what this project answers from; without the starter data, also in place of the words about those."""
+    service = read_yaml(root / _SERVICE)[0] if _SERVICE in tracked else {}
+    page = service.get("page", {})
+    words = {f"{now.about}{stop}": f"{project.about}{stop}" for stop in ("", ".") if now.about}
+    if "name" in page and not now.template:
+        words[f"  name: {page['name']}"] = f"  name: {project.name}"
+    if service and without:
+        words |= {service["decline"]: _DECLINE, "  examples:   ": "  examples: []"}
+        words |= {f"    - {question}\n": "" for question in page.get("examples", ())}
+    for path in tracked:
+        if path == _SERVICE or path.startswith("prompts/"):
+            yield from _edited(root, path, lambda text: _replace(text, words))
 
 
 def _overlays(root: Path, now: Project, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:

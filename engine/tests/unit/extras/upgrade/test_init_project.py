@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from sluice.core.project import load_project
 from sluice.core.workspace import Workspace
 from sluice.extras.upgrade.init_project import InitPlan, apply, plan, require_clean
 from sluice.release import starter
-from sluice.template.owned import TEMPLATE_FILES
+from sluice.template.owned import TEMPLATE_FILES, list_files
 from support.git import git
 from unit.template.conftest import ROOT, Template, call, commit, edit, run, write
 
@@ -52,7 +53,7 @@ def test_names_are_written_staged_and_undone_by_git(small: Path) -> None:
     assert "Host(`zephyr-desk.uat.example.com`)" in overlay["patches"][0]["patch"]
     assert not (small / "k8s/overlays/trial").exists()
     assert "@acme-labs/prompts" in (small / ".github/CODEOWNERS").read_text()
-    assert "name: zephyr-desk                   # label" in (small / "config/project.yaml").read_text()
+    assert "name: zephyr-desk              # label" in (small / "config/project.yaml").read_text()
     assert git(small, "diff", "--name-only") == git(small, "ls-files", "--others") == ""
     git(small, "reset", "--quiet", "--hard")
     assert git(small, "write-tree") == before
@@ -95,7 +96,6 @@ def test_starter_data_go_and_data_of_one_s_own_stay(small: Path) -> None:
     assert gone.removed == ["data.dvc", "dvc-store/files/ab"]
     apply(small, gone)
     assert not (small / "dvc-store").exists()
-    assert "dvc" not in (small / "README.md").read_text()
     git(small, "commit", "--quiet", "--message", "Own data")
     commit(small, "Own data", {"data.dvc": "outs: [mine]\n"})
     assert planned(small, starter_data=False).empty, "what is there now is not the starter data"
@@ -106,6 +106,7 @@ def test_without_the_starter_data_its_model_and_the_rows_of_the_guard_stay(tmp_p
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
     gone = planned(clone, starter_data=False)
+    write(clone, {"data/README.md": gone.data["README.md"].read_text()})  # as `make try` leaves it
     apply(clone, gone)
     assert "data.dvc" in gone.removed
     assert any(path.startswith("dvc-store/") for path in gone.removed)
@@ -114,6 +115,25 @@ def test_without_the_starter_data_its_model_and_the_rows_of_the_guard_stay(tmp_p
     git(clone, "commit", "--quiet", "--message", "Own data")
     commit(clone, "Own data", {"data.dvc": "outs:\n- md5: 0123.dir\n  path: data\n"})
     assert "data.dvc" not in planned(clone, starter_data=False).removed, "what is there now is not the starter data"
+
+
+@pytest.mark.real
+def test_no_word_of_the_starter_is_left_in_a_project_with_data_of_its_own(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
+    data = planned(clone, starter_data=False).data
+    rows = "".join(data[name].read_text() for name in ("train.jsonl", "eval.jsonl")).splitlines()
+    asked = [one["question"].lower() for one in map(json.loads, rows) if one["doc_ids"]]
+    words = {"handbook", *(question for question in asked if question.count(" ") > 2)}
+    done = call(clone, "init", "--name", "docs-helper", "--about", "the docs of Z", "--without-starter-data")
+    assert done.returncode == 0, done.stderr
+    texts = [path for path in list_files(clone) if not path.startswith(("engine/", "dvc-store/", "docs/images/"))]
+    said = {path: (clone / path).read_text().lower() for path in texts}
+    assert [(path, word) for path, text in said.items() for word in words if word in text] == []
+    page = yaml.safe_load((clone / "config/service.yaml").read_text())["page"]
+    assert (page["name"], page["examples"]) == ("docs-helper", [])
+    assert all("assistant of the docs of z." in said[f"prompts/{name}.prompt.yml"] for name in ("answer", "finetune"))
+    assert call(clone, "prompts", "check").returncode == 0
 
 
 @pytest.mark.parametrize("file", ["prompts/one.prompt.yml", "engine/new.py"])
@@ -166,8 +186,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     write(folder, {"pipelines/dvc.lock": "schema: '2.0'\n", "notes.md": "mine\n"})  # as `make release` and people leave
+    would = call(folder, "init", *WORDS, "--dry-run").stdout
     done = call(folder, "init", *WORDS)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(would.removesuffix(", if it were not a dry run\n"))
     assert "staged, not committed" in done.stdout
     return folder
 

@@ -411,5 +411,9 @@ def test_init_takes_the_engine_out_of_git(fork: Fork, wheel: Path, monkeypatch: 
     assert "name: stone" in (fork.root / "config/project.yaml").read_text()
     assert git(fork.root, "diff", "--name-only") == ""
     commit(fork.root, "Names")
-    cli.command()(["init", "--engine", "vendored"], standalone_mode=False)
+    write(fork.root, {"a note.md": "mine\n"})
+    for more in (["--dry-run"], []):
+        assert not git(fork.root, "ls-files", "engine")
+        cli.command()(["init", "--engine", "vendored", *more], standalone_mode=False)
+    assert git(fork.root, "ls-files", "--others", "--exclude-standard") == "a note.md"
     assert git(fork.root, "ls-files", "engine").splitlines() == sorted(pinned(fork.root))
