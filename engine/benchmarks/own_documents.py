@@ -127,10 +127,8 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
     lines = [json.dumps(_row(row, ids)) + "\n" for row in rows]
     (clone / "data" / "eval.jsonl").write_text("".join(lines))
     (clone / "data" / "train.jsonl").touch()
-    place = (
-        "from sluice.release.starter import place; from sluice.core.workspace import Workspace; place(Workspace.find())"
-    )
-    subprocess.run([sys.executable, "-c", place], cwd=clone, check=True, capture_output=True)
+    with contextlib.redirect_stdout(sys.stderr):
+        starter.place(Workspace(clone))
     _sluice(clone, "evaluate")
     return _figures(clone, rows) | {"seconds": round(time.monotonic() - began)}
 
