@@ -26,10 +26,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from sluice.core.workspace import Workspace
+from sluice.extend import Output, Row, answer_key, sentences
 from sluice.release import starter
+from sluice.retrieval.embedder import Embedder
+from sluice.serving.release_parts import draft_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = Path(__file__).parent / "own_documents"
@@ -152,17 +156,31 @@ def _row(row: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
 
 def _figures(clone: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     folder = clone / "build" / "evaluation"
-    metrics = json.loads((folder / "metrics.json").read_text())
     cases = {case["id"]: case for case in map(json.loads, (folder / "cases.jsonl").read_text().splitlines())}
     return {
         "pages": len(list((clone / "data" / "corpus").glob("*.md"))),
         "chunks": json.loads((clone / "build" / "index" / "index.json").read_text())["chunks"],
         "right": round(sum(cases[row["id"]]["scores"]["answer_key"] for row in rows if row["answers"]) / 40, 3),
-        "two nearest": round(metrics["nearest_two"], 3),
+        "two nearest": round(_two_nearest(clone, [row for row in rows if row["answers"]]), 3),
         "declined": round(sum(cases[row["id"]]["declined"] for row in rows if not row["answers"]) / 10, 3),
         "links redacted": sum("[redacted: link]" in case["answer"] for case in cases.values()),
         "wrong numbers": sum(_wrong_number(row, cases[row["id"]]) for row in rows),
     }
+
+
+def _two_nearest(clone: Path, rows: list[dict[str, Any]]) -> float:
+    """Return the share that the two sentences nearest to the question, out of the five nearest chunks, answer right."""
+    index = clone / "build" / "index"
+    chunks = [json.loads(line)["text"] for line in (index / "chunks.jsonl").read_text().splitlines()]
+    vectors = np.load(index / "vectors.npy").astype(np.float32)
+    right = 0.0
+    with Embedder(draft_bundle(Workspace(clone), adapter=None).embedder) as embedder:
+        for row, asked in zip(rows, embedder.embed([row["question"] for row in rows]), strict=True):
+            found = [one for place in np.argsort(-(vectors @ asked))[:5] for one in sentences(chunks[place])]
+            near = np.argsort(-(embedder.embed(found) @ asked))[:2]
+            case = Row(**_row(row, {row["document"]: "any"}))
+            right += float(answer_key.score(case, Output(" ".join(found[place] for place in near))) or 0)
+    return right / len(rows)
 
 
 def _wrong_number(row: dict[str, Any], case: dict[str, Any]) -> bool:

@@ -50,6 +50,9 @@ def build(services: Services) -> Application:
             if helps:
                 yield help_with(found.nearest)
             return
+        if found.quote:
+            yield AIMessage(found.quote)
+            return
         messages = chosen.format_messages(
             question=question, passages=format_passages(found.passages), decline=decline, history=format_history(turns)
         )

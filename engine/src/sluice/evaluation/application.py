@@ -132,7 +132,7 @@ class RunnerTarget:
             text=answer.text,
             declined=answer.declined,
             retrieved=tuple(hit.doc_id for hit in hits),
-            passages=tuple(hit.text for hit in answer.hits) if record.responses else (),
+            passages=tuple(hit.text for hit in answer.hits) if record.responses or not answer.declined else (),
             citations=tuple(citation.document for citation in answer.citations),
             latency_ms=latency_ms,
             ttft_ms=ttft_ms,

@@ -65,6 +65,12 @@ def plain(token: Token) -> str:
     return "".join(" " if one.type == "softbreak" else one.content for one in token.children or () if not one.nesting)
 
 
+def is_structured(text: str) -> bool:
+    """Return whether a text is, or ends with, a list, a table or a code block."""
+    tokens = parser().parse(text)
+    return bool(tokens) and tokens[-1].type != "paragraph_close"
+
+
 def title_of(text: str) -> str:
     """Return the first heading, at best of level 1, that isn't in code; "" without any."""
     found = [block for block in blocks(text) if block.level and block.heading]

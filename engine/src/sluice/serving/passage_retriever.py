@@ -37,12 +37,14 @@ class SearchResult:
         nearest: shown after a decline, as they come nearest to the question; may be empty.
         declines: whether the application declines without asking its model.
         limits: of the model's answer, for `bind`.
+        quote: what answers as it stands, without a model: a list or code, which a small one would not copy whole.
     """
 
     passages: list[Document]
     nearest: list[Document] = field(default_factory=list)
     declines: bool = False
     limits: dict[str, Any] = field(default_factory=dict)
+    quote: str = ""
 
 
 class PassageRetriever(BaseRetriever):

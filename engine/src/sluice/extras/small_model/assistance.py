@@ -15,6 +15,7 @@ from sluice.extras.small_model.evidence_reader import EvidenceReader
 from sluice.extras.small_model.questions import Speller, bare, is_personal, leans
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.markdown_chunks import is_structured
 from sluice.retrieval.retriever import documents_of
 from sluice.serving.passage_retriever import PassageRetriever, SearchResult
 from sluice.serving.release_parts import ReleaseBundle
@@ -50,7 +51,8 @@ class SmallModelAssistance:
         limits = self._limits(passages, alone=alone)
         nearest = passages if settings.sentences else []
         if not (doubted and alone):
-            return SearchResult(passages, nearest, limits=limits)
+            best = nearest[0].page_content if nearest and alone and self._decline is None else ""
+            return SearchResult(passages, nearest, limits=limits, quote=best if is_structured(best) else "")
         return SearchResult([], nearest, declines=not is_personal(question), limits=limits)
 
     async def _found(self, settings: SmallModelSettings, lines: list[str]) -> tuple[list[Document], bool]:
