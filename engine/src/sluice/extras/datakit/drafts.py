@@ -72,17 +72,21 @@ def _template(pattern: str, question: str, follow_up: str = "And {x}?", tag: str
     return _Template(re.compile(rf"(?:[-*+] )?{pattern}(?:[.:]?$|\.\s)", re.IGNORECASE), question, follow_up, tag)
 
 
-_NO_SUBJECT = "this|that|these|those|there|it|they|he|she|we|you|which|what|here|each|both|all|one|note|if|when|by|in"
+_NO_SUBJECT = (
+    "this|that|these|those|there|it|its|they|he|she|we|our|you|your|which|what|here|each|both|all|one|note|if|when|since|"
+    "by|in|as"
+)
 _SUBJECT = rf"(?!(?:{_NO_SUBJECT})\b)(?P<x>[^,;:().]{{2,60}}?)"
 _PHRASE = "(?P<x>[^,;:.]{6,70}?)"
 _ANSWER = "(?P<y>.+?)"
 _HOW = ("How do I {x}?", "And how do I {x}?", "how-to")
 _TEMPLATES = (  # the first that fits a statement asks about it
-    _template(rf"[`*_]+(?P<x>[\w./@-]+)[^`*_]*[`*_]+(?: ?[:–—]| -| is) {_ANSWER}", "What is {x} in {heading}?"),
+    _template(rf"[`*_]+(?P<x>[\w./@-]+)[^`*_]*[`*_]+(?: ?[:–—]| -) {_ANSWER}", "What is {x} in {heading}?"),
     _template(rf"{_SUBJECT} defaults to {_ANSWER}", "What does {x} default to?"),
     _template(rf"(?P<x>the default [^,;:().]{{2,50}}?) is {_ANSWER}", "What is {x}?"),
     _template(rf"(?:to|(?:if|when) you (?:want|need|wish|have) to) {_PHRASE}, {_ANSWER}", *_HOW),
     _template(rf"you (?:can|may|must|should) (?:also )?{_PHRASE},? (?P<y>(?:by|with|using|via|through) .+?)", *_HOW),
+    _template(rf"(?P<x>(?:if|when) you[^,;:.]{{6,80}}), {_ANSWER}", "What do I do {x}?", tag="how-to"),
     _template(rf"(?P<x>(?:if|when) [^,;:.]{{6,80}}), (?:then )?{_ANSWER}", "What happens {x}?", tag="how-to"),
     _template(rf"{_SUBJECT} (?:is|are) (?P<y>(?:an?|the|one of) .+?)", "What is {x}?"),
     _template(rf"{_SUBJECT} (?:is|are) used (?P<y>(?:to|for) .+?)", "What is {x} used for?"),
@@ -90,9 +94,9 @@ _TEMPLATES = (  # the first that fits a statement asks about it
 _HEADING = _template("", "{x}?", tag="terse")
 # Asked about a heading, unless a passage that names it says something of the kind.
 _UNSAID = (
-    ("What is the default of {x}?", "default"),
+    ("How much memory does {x} need?", "memory|bytes"),
     ("Since which version is there {x}?", "version|since|release|added|introduced"),
-    ("What is the maximum length of {x}?", "maximum|most|limit|length|size|long"),
+    ("Which port does {x} use?", "port"),
     ("Who maintains {x}?", "maintain|author|team|owner"),
     ("When will {x} be removed?", "deprecat|remov|retire|end of"),
     ("How do I turn off {x}?", "disable|turn|false|without|switch"),
@@ -101,9 +105,12 @@ _UNSAID = (
 )
 _NO_NAME = re.compile(r"\w+ing\b|(?:how|what|why|when|where|who|can|do|is|are)\b|.*\?$", re.IGNORECASE)
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
-_MARKS = re.compile(r"[`*]|(?<!\w)_+|_+(?!\w)|<[^>]*>")
+_MARKS = re.compile(r"[`*]|\{\w+\}(?=`)|(?<!\w)_+|_+(?!\w)|<[^>]*>")
 _ITEM = re.compile(r"\n(?=[-*+] )")
 _OPENING = re.compile(r"^(?:If|When|The|An?)\b")
+_TOLD = re.compile(r"(?!```|:::)\S+(?:\s+\S+){4}")  # five words, no block
+_MINE = {"you are": "I am", "you're": "I'm", "you've": "I've", "your": "my", "you": "I"}
+_YOURS = re.compile(r"\byou(?: are|'re|'ve|r)?\b")
 
 
 def templates(document: Document) -> Iterator[Draft]:
@@ -121,7 +128,7 @@ def templates(document: Document) -> Iterator[Draft]:
                     template, match = found
                     yield _draft(document, passage.text, template, match["x"], match["y"], heading)
                     unasked[heading] = None
-                elif heading not in unasked:
+                elif heading not in unasked and _TOLD.match(statement):
                     unasked[heading] = _draft(document, passage.text, _HEADING, _topic(heading, document), statement)
     yield from filter(None, unasked.values())
 
@@ -144,7 +151,8 @@ def _topic(heading: str, document: Document) -> str:
 
 
 def _draft(document: Document, passage: str, template: _Template, x: str, answer: str, heading: str = "") -> Draft:
-    said = {"x": _OPENING.sub(lambda found: found[0].lower(), _plain(x), count=1), "heading": heading}
+    about = _OPENING.sub(lambda found: found[0].lower(), _plain(x), count=1)
+    said = {"x": _YOURS.sub(lambda found: _MINE[found[0]], about.replace("’", "'")), "heading": heading}
     question, follow_up = template.question.format(**said), template.follow_up.format(**said)
     made = Provenance(teacher="template", prompt=template.question, document=sha256(document.text), seed=0)
     return Draft(document, passage, question, answer, follow_up, template.tag, made)

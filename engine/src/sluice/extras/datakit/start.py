@@ -59,7 +59,7 @@ def _pairs(drafts: Iterable[Draft]) -> Iterator[tuple[Draft, Draft | None]]:
     """Yield drafts, some with the draft of the same kind that they follow."""
     before: list[Draft] = []
     for draft in drafts:
-        alike = before and (before[-1].provenance, before[-1].passage) == (draft.provenance, draft.passage)
+        alike = before and (before[-1].document.id, before[-1].tag) == (draft.document.id, draft.tag)
         before = [*before, draft] if alike else [draft]
         follows = draft.answer and draft.follow_up and len(before) % _EVERY == 0
         yield draft, before[-2] if follows else None

@@ -77,9 +77,10 @@ class _Teacher:
         last = deltas[-1]
         by = f"{last.provider}/{last.model}" if last.provider else f"{self._first.name}/{self._first.model}"
         made = Provenance(teacher=by, prompt=self._prompt.digest, document=sha256(document.text), seed=_SEED)
-        return [
-            Draft(document, passage, question, answer.strip("\"'“”. "), follow_up, "generated", made)
-            for question, answer, follow_up in read_reply("".join(delta.text for delta in deltas))
+        reply = read_reply("".join(delta.text for delta in deltas))
+        return [  # the first question of a passage follows none
+            Draft(document, passage, question, answer.strip("\"'“”. "), follow_up if place else "", "generated", made)
+            for place, (question, answer, follow_up) in enumerate(reply)
         ]
 
 
