@@ -108,7 +108,7 @@ _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
 _MARKS = re.compile(r"[`*]|\{\w+\}(?=`)|(?<!\w)_+|_+(?!\w)|<[^>]*>")
 _ITEM = re.compile(r"\n(?=[-*+] )")
 _OPENING = re.compile(r"^(?:If|When|The|An?)\b")
-_TOLD = re.compile(r"(?!```|:::)\S+(?:\s+\S+){4}")  # five words, no block
+_TOLD = re.compile(r"(?!```|:::|<|.*:$)\S+(?:\s+\S+){4}")  # five words, no block or introduction
 _MINE = {"you are": "I am", "you're": "I'm", "you've": "I've", "your": "my", "you": "I"}
 _YOURS = re.compile(r"\byou(?: are|'re|'ve|r)?\b")
 
@@ -151,7 +151,7 @@ def _topic(heading: str, document: Document) -> str:
 
 
 def _draft(document: Document, passage: str, template: _Template, x: str, answer: str, heading: str = "") -> Draft:
-    about = _OPENING.sub(lambda found: found[0].lower(), _plain(x), count=1)
+    about = _OPENING.sub(lambda found: found[0].lower(), _plain(x).rstrip("?"), count=1)
     said = {"x": _YOURS.sub(lambda found: _MINE[found[0]], about.replace("’", "'")), "heading": heading}
     question, follow_up = template.question.format(**said), template.follow_up.format(**said)
     made = Provenance(teacher="template", prompt=template.question, document=sha256(document.text), seed=0)

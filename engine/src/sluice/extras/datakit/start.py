@@ -49,9 +49,9 @@ def propose(workspace: Workspace, known: Mapping[str, Sequence[Row]], count: int
     mixed = [one for three in zip_longest(answered[::2], answered[1::2], declined) for one in three if one]
     found.proposals = _split(mixed, {name: side for side in known for row in known[side] for name in row.doc_ids})
     found.leave_out("nearly another question", len(again) + len(mixed) - len(found.proposals))
-    if not found.proposals:
+    if not found.proposals and not before:
         remedy = "put a provider into the role `teacher` of config/providers.yaml, or add documents to data/corpus"
-        raise SluiceError("the documents of data/corpus propose no new question", remedy=remedy)
+        raise SluiceError("the documents of data/corpus propose no question", remedy=remedy)
     return found
 
 
