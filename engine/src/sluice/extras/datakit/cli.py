@@ -34,7 +34,7 @@ def data_import(
     source: Annotated[
         str,
         typer.Argument(
-            help="Questions (.csv, .tsv, .jsonl), SQuAD (.json), or documents: a file, a folder, a .zip, a git "
+            help="Questions (.csv, .tsv, .jsonl), or documents: a file, a folder, a .zip, a git "
             "repository, a sitemap (.xml)."
         ),
     ],
@@ -49,13 +49,10 @@ def data_import(
     folder: Annotated[str, typer.Option(help="Take only what is below this folder of a repository or archive.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Documents: replace the folder OUT.")] = False,
     tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; repeatable.")] = None,
-    train_articles: Annotated[
-        int, typer.Option(help="SQuAD: use the first N articles for training, the rest for evaluation.")
-    ] = 0,
 ) -> None:
     """Import questions or documents; list what is left out, with reasons. Exit code 1 if documents were left out."""
     from sluice.data.privacy import load_policy
-    from sluice.extras.datakit import dataset, tables
+    from sluice.extras.datakit import tables
 
     workspace = Workspace.find()
     layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
@@ -65,17 +62,14 @@ def data_import(
         remedy = "texts without a licence and a source may not be published"
         raise SluiceError("--licence or --origin is blank", remedy=remedy)
     terms: dict[str, Any] = {"licence": licence, "origin": origin, "policy": load_policy(workspace.config)}
-    if suffix not in (".json", *tables.SUFFIXES):
+    if suffix not in tables.SUFFIXES:
         _import_documents(source, out, folder, replace=replace, **terms)
         return
     if not path.is_file():
         raise SluiceError(f"{source}: no such file")
     if path.stat().st_size > _MOST_BYTES:
         raise SluiceError(f"{source}: over {_MOST_BYTES >> 20} MiB", remedy="split it: it is read as a whole")
-    if suffix == ".json":
-        print_json(dataset.import_squad(path, out, train_articles=train_articles, **terms))
-    else:
-        print_json(tables.import_table(path, out, workspace.data, layout, **terms))
+    print_json(tables.import_table(path, out, workspace.data, layout, **terms))
 
 
 def _import_documents(source: str, out: Path, folder: str, *, replace: bool, **terms: Any) -> None:
