@@ -28,7 +28,8 @@ def propose(workspace: Workspace, known: Mapping[str, Sequence[Row]], count: int
     `known`: rows by side, refused ones too. They aren't asked again, and their documents stay on their side."""
     corpus = load_corpus(workspace.data / "corpus")
     documents = sorted((one for one in corpus if one.tenant is None), key=lambda one: sha256(one.id))
-    written = ask_teacher(workspace, documents, count)
+    before = {row.id: row for side in known.values() for row in side}
+    written = ask_teacher(workspace, documents, count + len(before))
     found = Proposals("start", "A first set of rows", _INTRO.format("templates" if written is None else "the teacher"))
     if written is None:
         written = [draft for one in documents for draft in templates(one)]
@@ -39,9 +40,8 @@ def propose(workspace: Workspace, known: Mapping[str, Sequence[Row]], count: int
         found.leave_out(why)
     made = [_proposal(*pair) for pair in _pairs(draft for draft, why in zip(drafts, whys, strict=True) if not why)]
     rows = [one.row for one in made]
-    before = [row for side in known.values() for row in side]
-    again = repeats_across(before, rows).keys() | repeats_within(rows).keys()
-    again |= {number for number, row in enumerate(rows) if row.id in {one.id for one in before}}  # a person changed it
+    again = repeats_across(list(before.values()), rows).keys() | repeats_within(rows).keys()
+    again |= {number for number, row in enumerate(rows) if row.id in before}  # a person changed its question
     fresh = [one for number, one in enumerate(made) if number not in again]
     least = round(count * _UNANSWERED_SHARE)
     declined = _in_turn(one for one in fresh if not one.row.answerable)[:least]
