@@ -2,7 +2,7 @@
 pipeline stages.
 
     .venv/bin/python engine/benchmarks/quality.py data            # the starter data
-    .venv/bin/sluice data import squad.json /tmp/squad --train-articles 18 --licence CC-BY-SA-4.0 --origin SQuAD
+    .venv/bin/python engine/benchmarks/squad.py squad.json /tmp/squad --train-articles 18
     .venv/bin/python engine/benchmarks/quality.py /tmp/squad --never-decline --seeds 1 2 3
 
 A folder without guard/ gets the rows of the starter data: what an attack looks like does not depend on the articles.

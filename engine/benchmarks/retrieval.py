@@ -2,7 +2,7 @@
 that the service uses, in one run.
 
     .venv/bin/python engine/benchmarks/retrieval.py                        # the starter data; needs data/ (`dvc pull`)
-    .venv/bin/sluice data import squad.json /tmp/squad --train-articles 18 --licence CC-BY-SA-4.0 --origin SQuAD
+    .venv/bin/python engine/benchmarks/squad.py squad.json /tmp/squad --train-articles 18
     .venv/bin/python engine/benchmarks/retrieval.py data /tmp/squad --write
 
 All answerable questions of train.jsonl and eval.jsonl of each folder; retrieval is not trained, so both are unseen. The

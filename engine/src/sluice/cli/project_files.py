@@ -166,11 +166,14 @@ def data_check(out: Annotated[Path | None, typer.Option(help="File for the repor
     from sluice.data.contract import check_or_raise
     from sluice.data.privacy import load_policy
     from sluice.evaluation.asked_rows import rows_of
-    from sluice.release.decision import require_rows
+    from sluice.release.decision import detection, require_rows
 
     workspace = Workspace.find()
     report = check_or_raise(workspace.data, policy=load_policy(workspace.config))
-    require_rows(rows_of(workspace), workspace.config / "gates.yaml")
+    rows, gates = rows_of(workspace), workspace.config / "gates.yaml"
+    for sentence in detection(rows, gates):
+        typer.echo(sentence, err=True)
+    require_rows(rows, gates)
     summary = report.as_dict()
     if out:
         write_json(out, summary)

@@ -75,7 +75,7 @@ EXTRAS: Mapping[str, Extra] = {
         checks=("format",),
     ),
     "datakit": Extra(
-        "brings rows in: imports, traffic, a teacher model; redacts, compares and describes the data set",
+        "brings rows in: imports, a first set, traffic; redacts, compares and describes the data set",
         needs=("prompt_tests", "pull_requests", "traces"),
         hooks={"stray_file": "readers:fault_of_stray"},
     ),

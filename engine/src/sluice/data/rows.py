@@ -53,13 +53,14 @@ class EarlierMessage(Settings):
 
 
 class Provenance(Settings):
-    """The origin of a generated row: `teacher` as provider/model, `prompt` the digest of its wording, `document` the
-    sha256 of the document's text."""
+    """The origin of a generated row: `teacher` as provider/model, or "template"; `prompt` the digest of its wording, or
+    the template; `document` the sha256 of the document's text; `review` a person's decision, "" before there is one."""
 
     teacher: str
     prompt: str
     document: str
     seed: int
+    review: Literal["", "accepted", "edited"] = ""
 
 
 class Row(Settings):
@@ -114,7 +115,7 @@ ROW_KEYS = [
     *(f"provenance.{key}" for key in Provenance.model_fields),
 ]
 
-# The status of a row made by `sluice data harvest` or `generate` and not yet reviewed: no part of the data.
+# The status of a row made by `sluice data harvest` or `start` and not yet reviewed: no part of the data.
 PROPOSED = "proposed"
 
 

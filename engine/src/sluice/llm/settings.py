@@ -179,7 +179,7 @@ class Providers(Settings):
     chat: tuple[ProviderSpec, ...] = Field(min_length=1)
     judge: tuple[ProviderSpec, ...] = Field(description="providers that judge answers; may be empty")
     teacher: tuple[ProviderSpec, ...] = Field(
-        (), description="providers that write rows (`sluice data generate`); may be empty"
+        (), description="providers that write rows (`sluice data start`); may be empty"
     )
     embed: tuple[EmbedderSpec, ...] = Field(min_length=1, max_length=1)
 

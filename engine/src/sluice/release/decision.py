@@ -5,6 +5,7 @@ The comparison and its numbers are those of a pull request: what is called not w
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,14 @@ from sluice.evaluation.paired_cases import scores_of
 from sluice.evaluation.registry import Metric, Output, make_metrics
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.sequential import SequentialComparison
+from sluice.evaluation.statistics import detectable
 from sluice.evaluation.summary import measures_of, not_a_summary, summarise
 from sluice.release.gates import Measurement, decide, load_gates
 from sluice.release.verdict import Verdict
 
 REFERENCE = "champion"  # folder of build/ with the champion's answers
 _WORST = 10
+_CHANGED = 0.2  # share of the answers that a change is assumed to make better or worse
 
 
 def decide_release(gates: Path, evaluation: Path, champion: Path) -> list[Verdict]:
@@ -83,6 +86,26 @@ def require_rows(rows: Sequence[Row], gates: Path) -> None:
             faults.append(f"config/{gates.name}: {where} needs {least} rows{which}; of {len(rows)} there are {found}")
     if faults:
         raise ValidationErrors("data/eval.jsonl", faults, remedy=_MORE_ROWS)
+
+
+def detection(rows: Sequence[Row], gates: Path) -> list[str]:
+    """Return a sentence on what a comparison over these rows can't see, for each share that always decides."""
+    policy = load_policy(gates)
+    deciding = [one for one in make_metrics() if policy.of(one.name).decides != "never"]
+    cases = {one: sum(_can_score(one, row) for row in rows) for one in deciding}
+    judged = {one: count for one, count in cases.items() if count >= policy.least(one.name)}
+    level = 1 - (1 - policy.confidence) * policy.looks[-1].alpha / max(1, len(judged))
+
+    def fall(count: int) -> str:
+        return f"{detectable(math.sqrt(_CHANGED / count), level=level, power=policy.power):.2f}"
+
+    rule = policy.of
+    return [
+        f"if one answer in five changes, a fall of {one.name} below {fall(count)} can't be seen with {count} rows; "
+        f"{4 * count} rows see {fall(4 * count)}"
+        for one, count in judged.items()
+        if one.unit == "share" and rule(one.name).decides == "always" and not rule(one.name).deterministic
+    ]
 
 
 def _can_score(metric: Metric, row: Row) -> bool:

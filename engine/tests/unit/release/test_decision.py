@@ -21,7 +21,7 @@ from sluice.evaluation.registry import MetricBatcher, MetricResources, Output, m
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
-from sluice.release.decision import decide_release, figures, reference, require_rows, verdicts_of
+from sluice.release.decision import decide_release, detection, figures, reference, require_rows, verdicts_of
 from sluice.release.gates import Measurement
 from sluice.release.verdict import Verdict
 
@@ -240,6 +240,16 @@ def faults(rows: list[Row], gates: Path = GATES) -> list[str]:
 
 def test_a_set_with_enough_of_each_kind_passes() -> None:
     require_rows(RIGHT + DECLINED, GATES)
+
+
+def test_a_set_says_which_fall_it_cannot_see() -> None:
+    asked = [Row(id=f"q{n}", question="?", answers=("x",), doc_ids=("d",)) for n in range(59)]
+    key, *others = detection([*asked, *DECLINED, *RIGHT[:2]], GATES)
+    assert key == (
+        "if one answer in five changes, a fall of answer_key below 0.21 can't be seen with 81 rows; 324 rows see 0.10"
+    )
+    assert any("a fall of decline_accuracy below 0.41 can't be seen with 20 rows" in one for one in others)
+    assert not detection(RIGHT[:5], GATES)
 
 
 def test_without_rows_to_decline_the_metric_the_count_and_what_to_add_are_named() -> None:

@@ -1,15 +1,16 @@
-"""The commands of the kit, below `sluice data`: import, generate, harvest, accept; diff, card, redact."""
+"""The commands of the kit, below `sluice data`: import, start, harvest, accept; diff, card, redact."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import print_json
+from sluice.cli.common import PortOption, print_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
@@ -33,7 +34,7 @@ def data_import(
     source: Annotated[
         str,
         typer.Argument(
-            help="Questions (.csv, .tsv, .jsonl), SQuAD (.json), or documents: a file, a folder, a .zip, a git "
+            help="Questions (.csv, .tsv, .jsonl), or documents: a file, a folder, a .zip, a git "
             "repository, a sitemap (.xml)."
         ),
     ],
@@ -48,13 +49,10 @@ def data_import(
     folder: Annotated[str, typer.Option(help="Take only what is below this folder of a repository or archive.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Documents: replace the folder OUT.")] = False,
     tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; repeatable.")] = None,
-    train_articles: Annotated[
-        int, typer.Option(help="SQuAD: use the first N articles for training, the rest for evaluation.")
-    ] = 0,
 ) -> None:
     """Import questions or documents; list what is left out, with reasons. Exit code 1 if documents were left out."""
     from sluice.data.privacy import load_policy
-    from sluice.extras.datakit import dataset, tables
+    from sluice.extras.datakit import tables
 
     workspace = Workspace.find()
     layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
@@ -64,17 +62,14 @@ def data_import(
         remedy = "texts without a licence and a source may not be published"
         raise SluiceError("--licence or --origin is blank", remedy=remedy)
     terms: dict[str, Any] = {"licence": licence, "origin": origin, "policy": load_policy(workspace.config)}
-    if suffix not in (".json", *tables.SUFFIXES):
+    if suffix not in tables.SUFFIXES:
         _import_documents(source, out, folder, replace=replace, **terms)
         return
     if not path.is_file():
         raise SluiceError(f"{source}: no such file")
     if path.stat().st_size > _MOST_BYTES:
         raise SluiceError(f"{source}: over {_MOST_BYTES >> 20} MiB", remedy="split it: it is read as a whole")
-    if suffix == ".json":
-        print_json(dataset.import_squad(path, out, train_articles=train_articles, **terms))
-    else:
-        print_json(tables.import_table(path, out, workspace.data, layout, **terms))
+    print_json(tables.import_table(path, out, workspace.data, layout, **terms))
 
 
 def _import_documents(source: str, out: Path, folder: str, *, replace: bool, **terms: Any) -> None:
@@ -98,26 +93,34 @@ def _import_documents(source: str, out: Path, folder: str, *, replace: bool, **t
         )
 
 
-def data_generate(
-    rows: Annotated[int, typer.Option(min=1, help="Number of rows to propose.")] = 50,
-    each: Annotated[int, typer.Option(min=1, help="Questions to request per passage.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed for drawing passages; the teacher gets it too.")] = 1,
-    agreement: Annotated[float, typer.Option(min=0, max=1, help="Minimum token F1 of the second answer.")] = 0.6,
-    checked_by: Annotated[
-        str, typer.Option(help="Role in config/providers.yaml that gives the second answer: teacher, judge or chat.")
-    ] = "teacher",
-    minutes: Annotated[float, typer.Option(min=0.1, help="Time limit; the rows so far count.")] = 30,
+def data_start(
+    rows: Annotated[int, typer.Option(min=1, help="Number of rows to propose.")] = 240,
+    page: Annotated[bool, typer.Option(help="Show each row on a local page; otherwise write files to read.")] = True,
+    port: PortOption = 8080,
     out: ProposalsOption = None,
-    publish: PublishOption = False,
 ) -> None:
-    """Propose rows about the corpus, written by the role `teacher`; none counts until a person has read it."""
-    from sluice.data.privacy import load_policy
-    from sluice.extras.datakit.generate import GenerationSettings, generate_rows
+    """Propose a first set of rows about data/corpus, written by the role `teacher`, or by templates without one.
+
+    You accept, edit or refuse each on a page that only this machine can open. Your decisions are kept as you go."""
+    import uvicorn
+
+    from sluice.core.processes import require_port
+    from sluice.extras.datakit import proposals
+    from sluice.extras.datakit.review import Review, review_page
 
     workspace = Workspace.find()
-    settings = GenerationSettings(rows=rows, each=each, seed=seed, agreement=agreement, minutes=minutes)
-    found = generate_rows(workspace, settings, load_policy(workspace.config).privacy, checked_by=checked_by)
-    _propose(workspace, found, out, publish=publish)
+    if page:
+        require_port(port)
+    review = Review(workspace, rows)
+    found = review.proposals
+    print_json({"proposed": len(found.proposals), "left_out": found.left_out})
+    if page:
+        print(f"read them at http://127.0.0.1:{port}/ (Ctrl-C stops it; start it again to go on)", file=sys.stderr)
+        uvicorn.run(review_page(review), host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+        return
+    for side in proposals.SIDES:
+        of = [one for one in found.proposals if one.facts["side"] == side]
+        proposals.write(replace(found, sides=(side,), proposals=of), (out or workspace.build / found.name) / side)
 
 
 def data_harvest(
@@ -188,6 +191,6 @@ def data_redact() -> None:
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
-    proposing = (data_import, data_generate, data_harvest, data_accept)
+    proposing = (data_import, data_start, data_harvest, data_accept)
     for command in (*proposing, data_diff, data_card, data_redact):
         groups["data"].command(command.__name__.removeprefix("data_"))(command)

@@ -60,7 +60,7 @@ class Proposals:
     def _page(self, file: str) -> str:
         facts = list(self.proposals[0].facts) if self.proposals else []
         rows = [
-            [one.row.id, one.row.question, " / ".join(one.row.answers) or "(decline)", ", ".join(one.row.doc_ids)]
+            [one.row.id, one.row.in_context, " / ".join(one.row.answers) or "(decline)", ", ".join(one.row.doc_ids)]
             + [str(one.facts[name]) for name in facts]
             for one in self.proposals
         ]
@@ -111,27 +111,33 @@ def sources_of(rows: Path) -> Path:
 
 
 def accept(path: Path, side: str, data: Path, policy: DataPolicy) -> int:
-    """Add reviewed rows, and the source of imported ones, to a side of the data set, or nothing; return how many."""
+    """Add reviewed rows, and the source of imported ones, to a side of the data set, or nothing; return how many.
+
+    Faults that the data set has already, such as a side without rows, stay its own."""
     if side not in SIDES:
         raise SluiceError(f"{side}: no part of the data", remedy=f"choose {' or '.join(SIDES)}")
     rows = require_whole(path, scan_lines(path, _parse))
-    if side == "eval" and any(row.provenance for row in rows):
-        raise SluiceError(f"{path}: a model wrote these rows", remedy="accept them into train: people write the exam")
+    if side == "eval" and any(row.provenance and not row.provenance.review for row in rows):
+        remedy = "accept them into train, or read each on the page of `sluice data start`, which keeps your decision"
+        raise SluiceError(f"{path}: a model or a template wrote these rows", remedy=remedy)
     added = {data / f"{side}.jsonl": _lines(row.as_dict() for row in rows).encode()}
     if sources_of(path).is_file():
         added[data / SOURCES] = sources_of(path).read_bytes()
     before = {file: file.read_bytes() if file.exists() else None for file in added}
+    faults_before = check(data, policy).faults
     for file, content in added.items():
         old = before[file] or b""
         write_atomic(file, old + (b"" if old.endswith(b"\n") or not old else b"\n") + content)
-    if faults := check(data, policy).faults:
+    if faults := set(check(data, policy).faults).difference(faults_before):
         for file, kept in before.items():
             if kept is None:
                 file.unlink()
             else:
                 write_atomic(file, kept)
         what = f"{path}: with these rows the data breaks its rules; nothing was written"
-        raise ValidationErrors(what, [str(fault) for fault in faults], remedy=f"correct {path}: its rows come last")
+        raise ValidationErrors(
+            what, [str(fault) for fault in sorted(faults)], remedy=f"correct {path}: its rows come last"
+        )
     return len(rows)
 
 

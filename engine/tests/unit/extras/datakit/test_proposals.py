@@ -45,15 +45,20 @@ def test_a_proposed_row_is_no_part_of_the_data_until_it_is_accepted(tmp_path: Pa
         file.write_text(before)
 
 
-def test_a_row_that_a_model_wrote_keeps_where_it_is_from_and_is_never_measured(tmp_path: Path, folder: Path) -> None:
+def test_a_row_that_a_model_wrote_keeps_where_it_is_from_and_is_not_measured_before_a_person_read_it(
+    tmp_path: Path, folder: Path
+) -> None:
     path = written(tmp_path, DECLINE.model_copy(update={"provenance": MADE}))
     source = {"file": "q.csv", "sha256": "a" * 64, "rows": 1, "licence": "MIT", "source": "tests"}
     path.with_name("rows.sources.jsonl").write_text(json.dumps(source) + "\n")
-    with pytest.raises(SluiceError, match="a model wrote"):
+    with pytest.raises(SluiceError, match="a model or a template wrote"):
         accept(path, "eval", folder, DataPolicy())
     accept(path, "train", folder, DataPolicy())
     assert load_rows(folder / "train.jsonl")[-1].provenance == MADE
     assert json.loads((folder / "sources.jsonl").read_text()) == source
+    read = MADE.model_copy(update={"review": "accepted"})
+    path = written(tmp_path, DECLINE.model_copy(update={"id": "g-2", "question": "Who asks?", "provenance": read}))
+    assert accept(path, "eval", folder, DataPolicy()) == 1
 
 
 @pytest.mark.parametrize("new", [{"id": "t1"}, {"doc_ids": ["none"]}])
