@@ -214,8 +214,7 @@ def regex(row: Row, output: Output) -> Assertion | None:
 
 
 @metric(
-    what="share of the answer's runs of four words that occurred before in it, 1 − different / all (seq-rep-4, Welleck "
-    "et al., 2020): a model that loops nears 1",
+    what="share of its runs of four words that stood in it before; near 1 in a loop (seq-rep-4, Welleck et al., 2020)",
     unit="share",
     rows="that were answered",
     direction="lower",
@@ -223,9 +222,7 @@ def regex(row: Row, output: Output) -> Assertion | None:
 def repetition(_row: Row, output: Output) -> float | None:
     said = words(output.text)
     runs = list(zip(*(said[start:] for start in range(4)), strict=False))
-    if output.declined:
-        return None
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+    return None if output.declined else 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 _of_time = partial(metric, what="wall time of the whole answer", unit="ms", needs="clock", direction="lower")
