@@ -46,7 +46,9 @@ EXPECTED = {
     "rehearse": 170,
     "promote": 1,
 }
-_LEFT_OUT = "training improves nothing and is left out (`without: [finetune]` in config/project.yaml stops it)"
+_LEFT_OUT = (
+    "training does not beat the untrained model and is left out (`without: [finetune]` in config/project.yaml stops it)"
+)
 
 
 class RehearsalParameters(Settings):
@@ -141,7 +143,7 @@ def make_candidate(
     workspace: Workspace, progress: PipelineProgress, live: Manifest, *, images: Images = Images(), bare: bool = False
 ) -> tuple[Manifest, Path]:
     """Make a release of the pipeline's output and judge it by gates and comparison, or return an equal `live`. Where
-    `live` is untrained and training improves nothing, the adapter is left out."""
+    `live` is untrained and training does not beat it, the adapter is left out."""
     adapter = None if bare else draft_adapter(workspace)
     content = _content(workspace, adapter=adapter, images=images)
     if preview(workspace, **content).served_digest() == live.served_digest():

@@ -115,7 +115,7 @@ def test_training_that_does_not_beat_the_untrained_model_is_left_out(
     monkeypatch.setattr(mlflow_registry, "record_release", lambda *_: None)
     first = road.make_release(workspace)
     assert (first.verdict, first.manifest.adapter, first.champion) == ("promoted", None, None)
-    assert "training improves nothing and is left out" in (first.folder / "stages.json").read_text()
+    assert "training does not beat the untrained model and is left out" in (first.folder / "stages.json").read_text()
     edit(workspace.prompts / "answer.prompt.yml", "{{passages}} ", "{{passages}}: ")
     second = road.make_release(workspace)
     assert (second.verdict, second.manifest.adapter) == ("promoted", None)
