@@ -46,9 +46,7 @@ EXPECTED = {
     "rehearse": 170,
     "promote": 1,
 }
-_LEFT_OUT = (
-    "training does not beat the untrained model and is left out (`without: [finetune]` in config/project.yaml stops it)"
-)
+_LEFT_OUT = "training does not beat the untrained model and is left out (project.yaml: `without: [finetune]`)"
 
 
 class RehearsalParameters(Settings):
