@@ -124,11 +124,10 @@ def review(
                     old = rescore(old, asked, RecordedScores(responses, metrics, digest))
                 return old, new
 
-            gates = here.config / "gates.yaml"
-            test = SequentialComparison(metrics, load_policy(gates), len(rows))
+            test = SequentialComparison(metrics, load_policy(here.config / "gates.yaml"), len(rows))
             comparison, old, new = test.ask_until_decided(rows, ask, at_once=replay)
         figures = {one.name: Measurement(one.judgement.head, one.judgement.cases) for one in comparison.metrics}
-        comparison = replace(comparison, warnings=tuple(warnings(gates, figures)))
+        comparison = replace(comparison, warnings=tuple(warnings(here.config / "gates.yaml", figures)))
         prompts = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
