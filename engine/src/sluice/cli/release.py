@@ -22,7 +22,7 @@ from sluice.cli.common import (
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import CanaryStopped, GateFailed, ValidationErrors
 from sluice.core.extras import hooks
-from sluice.core.text import table
+from sluice.core.text import code, table
 from sluice.core.workspace import Workspace
 from sluice.github.workflow_run import write_job_summary
 
@@ -226,6 +226,8 @@ def summary(outcome: ReleaseOutcome) -> str:
 
 
 def _tables(outcome: ReleaseOutcome) -> str:
+    from sluice.release.release_report import warnings_of
+
     shown = table(("metric", "champion", "candidate", "change"), _metrics(outcome))
     if outcome.rehearsal:
         steps = [
@@ -233,7 +235,7 @@ def _tables(outcome: ReleaseOutcome) -> str:
             for one in outcome.rehearsal.steps
         ]
         shown += "\n" + table(("step", "weight", "seconds", "verdict"), steps)
-    return shown
+    return "".join([shown, *(f"\n{code(warning)}\n" for warning in warnings_of(outcome.folder))])
 
 
 def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:

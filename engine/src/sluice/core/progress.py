@@ -67,7 +67,7 @@ class PipelineProgress:
     def end(self, *, cached: bool = False, note: str = "") -> None:
         """Close the current stage. A cached stage doesn't change the forecast for the next run."""
         took = time.monotonic() - self._began
-        self.taken.append({"stage": self.stage, "seconds": round(took, 1), "cached": cached})
+        self.taken.append({"stage": self.stage, "seconds": round(took, 1), "cached": cached, "note": note})
         self._finished.add(self.stage)
         if not cached:
             known = read_json(self._memory) if self._memory.exists() else {}

@@ -176,7 +176,7 @@ class Comparison:
     """The whole result. `reasons` say why it isn't green although nothing may be worse.
 
     `named` has the ids of cases that failed or were not evaluated, by side; `left_out` the deciding metrics that can't
-    be computed here; `stopped` says why only `asked` of the `planned` cases were asked.
+    be computed here; `stopped` says why only `asked` of the `planned` cases were asked; `warnings` refuse nothing.
     """
 
     policy: ComparisonPolicy
@@ -195,6 +195,7 @@ class Comparison:
     planned: int = 0
     stopped: str = ""
     left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def deciding(self) -> tuple[MetricComparison, ...]:
@@ -228,7 +229,7 @@ class Comparison:
         return dict(Counter(case.status for case in self.cases))
 
     def as_dict(self) -> dict[str, Any]:
-        plain = ("verdict", "passed", "stopped", "reasons", "left_out", "errors")
+        plain = ("verdict", "passed", "stopped", "reasons", "left_out", "warnings", "errors")
         document = {
             "schema": SCHEMA,
             **{key: getattr(self, key) for key in plain},

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from sluice.core.text import fold, normalise, token_f1
+from sluice.data.near_duplicates import words
 from sluice.data.row_rules import states_key
 from sluice.evaluation.registry import Assertion, Metric, MetricBatcher, Output, Row, metric
 
@@ -210,6 +211,18 @@ def regex(row: Row, output: Output) -> Assertion | None:
 
     found = regex.search(row.expect.regex, output.text, timeout=_REGEX_SECONDS)
     return Assertion(bool(found), "" if found else f"no match of {row.expect.regex!r}")
+
+
+@metric(
+    what="share of its runs of four words that stood in it before; near 1 in a loop (seq-rep-4, Welleck et al., 2020)",
+    unit="share",
+    rows="that were answered",
+    direction="lower",
+)
+def repetition(_row: Row, output: Output) -> float | None:
+    said = words(output.text)
+    runs = list(zip(*(said[start:] for start in range(4)), strict=False))
+    return None if output.declined else 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 _of_time = partial(metric, what="wall time of the whole answer", unit="ms", needs="clock", direction="lower")

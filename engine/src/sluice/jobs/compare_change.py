@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
 from sluice.prompts.prompt_diff import diff_prompts
 from sluice.release import starter
+from sluice.release.decision import warnings
+from sluice.release.gates import Measurement
 from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import draft_adapter, draft_bundle
@@ -127,6 +129,8 @@ def review(
 
             test = SequentialComparison(metrics, load_policy(here.config / "gates.yaml"), len(rows))
             comparison, old, new = test.ask_until_decided(rows, ask, at_once=replay)
+        figures = {one.name: Measurement(one.judgement.head, one.judgement.cases) for one in comparison.metrics}
+        comparison = replace(comparison, warnings=tuple(warnings(here.config / "gates.yaml", figures)))
         prompts = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])

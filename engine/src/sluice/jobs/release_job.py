@@ -20,6 +20,7 @@ from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
+from sluice.evaluation.reports import phrasing
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, progress_of, pull, reproduce
@@ -27,7 +28,7 @@ from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
-from sluice.release.decision import REFERENCE, decide_release
+from sluice.release.decision import REFERENCE, compare_results, decide_release
 from sluice.release.environment_record import here
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest, load_judgement
 from sluice.release.release_report import write_report
@@ -45,6 +46,7 @@ EXPECTED = {
     "rehearse": 170,
     "promote": 1,
 }
+_LEFT_OUT = "training does not beat the untrained model and is left out (project.yaml: `without: [finetune]`)"
 
 
 class RehearsalParameters(Settings):
@@ -76,23 +78,22 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
     record = here(workspace)
     with workspace.exclusive():
         champion.settle(workspace, record)
-        live = champion.champion(workspace, record)
+        live = before = champion.champion(workspace, record)
         stages = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
         pipeline_progress = progress_of(workspace, stages)
         run_pipeline(workspace, pipeline_progress)
         if live is None:
-            live, folder = make_baseline(workspace, pipeline_progress)
+            live, _ = make_baseline(workspace, pipeline_progress)
             reason = "nothing was live: the untouched model, to compare the first release with"
             champion.promote(workspace, record, live.id, reason=reason)
-            if draft_adapter(workspace) is None:  # where nothing is trained, the untouched model is the first release
-                write_json(folder / "stages.json", pipeline_progress.taken)
-                write_report(folder, live=True)
-                return ReleaseOutcome(live, folder, "promoted", "", None, pipeline_progress.taken, None)
         manifest, folder = make_candidate(workspace, pipeline_progress, live)
         if manifest.served_digest() == live.served_digest():
-            return ReleaseOutcome(
-                live, workspace.releases / live.id, "unchanged", "", None, pipeline_progress.taken, live
-            )
+            folder = workspace.releases / live.id
+            if before is None:  # where nothing is trained, the untouched model is the first release
+                write_json(folder / "stages.json", pipeline_progress.taken)
+                write_report(folder, live=True)
+            made = "unchanged" if before else "promoted"
+            return ReleaseOutcome(live, folder, made, "", None, pipeline_progress.taken, before)
         rehearsal, judgement = None, load_judgement(folder)
         reason, verdict = reason_of(judgement.gates), "refused by the gates"
         if not reason:
@@ -137,31 +138,39 @@ def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> 
 
 
 def make_candidate(
-    workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, *, images: Images = Images()
+    workspace: Workspace, progress: PipelineProgress, live: Manifest, *, images: Images = Images(), bare: bool = False
 ) -> tuple[Manifest, Path]:
-    """Make a release of the pipeline's output and judge it by gates and comparison, or return an equal `live`."""
-    adapter = draft_adapter(workspace)
+    """Make a release of the pipeline's output and judge it by gates and comparison, or return an equal `live`. Where
+    `live` is untrained and training does not beat it, the adapter is left out."""
+    adapter = None if bare else draft_adapter(workspace)
     content = _content(workspace, adapter=adapter, images=images)
     if preview(workspace, **content).served_digest() == live.served_digest():
         return live, workspace.releases / live.id
     if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
         content["adapter"] = take(workspace, adapter)
-    pipeline_progress.begin("evaluate")
-    evaluate(workspace, pipeline_progress, "--against", live.id)
-    pipeline_progress.end()
-    pipeline_progress.begin("release")
+    progress.begin("evaluate")
+    evaluate(workspace, progress, "--against", live.id, *(["--baseline"] if bare else []))
+    progress.end()
+    progress.begin("release")
     evaluation, reference = workspace.build / "evaluation", workspace.build / REFERENCE
+    gates = workspace.config / "gates.yaml"
+    verdicts = decide_release(gates, evaluation, reference)
+    if adapter and live.adapter is None and all(one.passed or one.gate.startswith("comparison") for one in verdicts):
+        found = compare_results(gates, evaluation, reference / "cases.jsonl")
+        if found.verdict in ("worse", "no difference seen"):
+            progress.end(note=f"{_LEFT_OUT}: {phrasing.sentence(found)}")
+            return make_candidate(workspace, progress, live, images=images, bare=True)
     manifest, folder = create(
         workspace,
         evaluation=evaluation,
-        verdicts=decide_release(workspace.config / "gates.yaml", evaluation, reference),
+        verdicts=verdicts,
         parent=live.id,
         commit=git.commit(workspace.root),
         reference=reference,
         **content,
     )
     mlflow_registry.record_release(workspace, manifest, folder)
-    pipeline_progress.end()
+    progress.end()
     return manifest, folder
 
 

@@ -4,6 +4,7 @@ The comparison and its numbers are those of a pull request: what is called not w
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,17 @@ def decide_release(gates: Path, evaluation: Path, champion: Path) -> list[Verdic
     """Return all verdicts about a candidate: those of the gates, then those of the comparison."""
     verdicts = decide(load_gates(gates), "evaluation", figures(evaluation), reference(evaluation, champion))
     return [*verdicts, *verdicts_of(compare_results(gates, evaluation, champion / "cases.jsonl"), "comparison")]
+
+
+def warnings(gates: Path, found: Mapping[str, Measurement]) -> list[str]:
+    """Return what figures miss of the gates with `severity: warn`, where they rest on enough samples."""
+    missed = []
+    for gate in load_gates(gates, "warn"):
+        for name in fnmatch.filter(found, gate.metric):
+            (verdict,) = decide([gate.model_copy(update={"metric": name})], "evaluation", found, None)
+            if not verdict.passed and verdict.samples >= gate.min_samples:
+                missed.append(f"Warning: {verdict.reason}")
+    return missed
 
 
 def compare_results(gates: Path, evaluation: Path, champion: Path) -> Comparison:

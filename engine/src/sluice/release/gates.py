@@ -41,19 +41,22 @@ _CASES_IN_REASON = 5
 _DIGITS = 9
 
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Severity = Literal["refuse", "warn"]
 
 
 class Gate(Settings):
-    """One rule: `compare` of the figure (against `relative_to`) must be `direction` `limit`."""
+    """One rule: `compare` of the figure (against `relative_to`) must be `direction` `limit`. With `severity: warn` it
+    refuses nothing, and `metric: right_*` is each metric whose name begins so."""
 
     name: Word
     stage: Stage
-    metric: Word
+    metric: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\*?$")]
     direction: Direction
     limit: float = Field(allow_inf_nan=False)
     relative_to: Reference
     compare: Compare
     min_samples: int = Field(ge=1)
+    severity: Severity = "refuse"
 
     @model_validator(mode="after")
     def _consistent(self) -> Gate:
@@ -68,6 +71,8 @@ class Gate(Settings):
             raise _fault(f"only times are held against the champion; whether {self.metric} is worse, comparison: says")
         if self.compare == "ratio" and self.limit <= 0:
             raise _fault(f"the limit of a ratio must be above 0, found {self.limit:g}")
+        if self.severity == "warn" and (self.stage, self.relative_to) != ("evaluation", "none"):
+            raise _fault("severity: warn is for figures of the stage evaluation, relative to none")
         return self
 
 
@@ -93,7 +98,7 @@ class Measurement:
     cases: tuple[str, ...] = ()
 
 
-def load_gates(path: Path) -> tuple[Gate, ...]:
+def load_gates(path: Path, severity: Severity = "refuse") -> tuple[Gate, ...]:
     gates = load_settings(path, GatesFile).gates
     if not gates:
         raise SluiceError(f"{path}: the list of gates is empty", remedy="nothing may be released without a gate")
@@ -106,7 +111,7 @@ def load_gates(path: Path) -> tuple[Gate, ...]:
     ]
     if faults:
         raise ValidationErrors(str(path), faults, remedy="give each gate its own name")
-    return gates
+    return tuple(gate for gate in gates if gate.severity == severity)
 
 
 def decide(

@@ -21,7 +21,7 @@ from sluice.evaluation.paired_cases import gather, pair
 from sluice.evaluation.reports.comparison_page import page
 from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.release import templates
-from sluice.release.decision import compare_results
+from sluice.release.decision import compare_results, figures, warnings
 from sluice.release.gates import number
 from sluice.release.manifest import JUDGING_GATES, Manifest, load, load_judgement
 from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
@@ -41,9 +41,12 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
     stages = _read(folder / "stages.json") or []
     training = _read(folder / "training.json") or {}
     comparison, notes = None, []
-    if champion and summary:
+    if summary:
         try:
-            comparison = compare_results(folder / JUDGING_GATES, evaluation, evaluation / CHAMPION_CASES)
+            notes = warnings_of(folder)
+            comparison = (
+                compare_results(folder / JUDGING_GATES, evaluation, evaluation / CHAMPION_CASES) if champion else None
+            )
         except SluiceError as error:
             notes.append(error.message)
     cases = {} if comparison else gather(_read(evaluation / "cases.jsonl") or [], "head")[0]
@@ -76,6 +79,11 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
     for follow in hooks("release_written").values():
         follow(folder)
     return folder / FILE
+
+
+def warnings_of(folder: Path) -> list[str]:
+    """Return what a release's figures miss of the gates with `severity: warn`."""
+    return warnings(folder / JUDGING_GATES, figures(folder / "evaluation"))
 
 
 def headline(judgement: Judgement, rehearsal: Mapping[str, Any] | None, *, live: bool) -> dict[str, str]:
@@ -173,7 +181,8 @@ def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path])
     pages.filters["digest"] = lambda value: "–" if value is None else f"`{value[:_DIGITS]}`"
     pages.filters["code"] = code  # names of cases are in it, which anybody may have written
     page = pages.get_template("notes.md.j2")
-    whole = page.render(before=before and before[0], after=judgement, parts=parts, metrics=metrics) + "\n"
+    found = {"parts": parts, "metrics": metrics, "warnings": warnings_of(after[1])}
+    whole = page.render(before=before and before[0], after=judgement, **found) + "\n"
     for name, text in _texts(before[1], after[1]) if before else ():
         block = _block(name, text)
         if len(whole) + len(block) > _LONGEST:

@@ -45,7 +45,7 @@ def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) ->
     journey.end()
     journey.begin("train")
     assert left(out.getvalue().splitlines()[-1]) == "3 min 00 s"
-    assert journey.taken == [{"stage": "index", "seconds": 40.0, "cached": False}]
+    assert journey.taken == [{"stage": "index", "seconds": 40.0, "cached": False, "note": ""}]
 
 
 def test_reporter_writes_where_the_road_looks(

@@ -34,6 +34,7 @@ from sluice.evaluation.metrics import (
     not_contains,
     recall_at_5,
     regex,
+    repetition,
     tokens,
     ttft_p50_ms,
 )
@@ -69,6 +70,10 @@ from support.serving.fakes import provider_entry, scripted_bundle
         (answer_key, ("64 tokens",), "They share 64 tokens, always.", 1.0),  # without a key one of the answers
         (answer_key, ("4 tokens",), "64 tokens", 0.0),  # a number is no part of another
         (answer_key, (), "64", 0.0),
+        (repetition, ("x",), "Call round(round(round(round(round(", pytest.approx(1 / 3)),  # of three runs two are one
+        (repetition, (), "一二三四一二三四", pytest.approx(1 / 5)),  # scripts without spaces by character
+        (repetition, ("x",), "64 tokens", 0.0),
+        (repetition, ("x",), "declined", None),
         (answer_key, (), "declined", 1.0),
         (answer_key, ("64 tokens",), "declined", 0.0),
     ],

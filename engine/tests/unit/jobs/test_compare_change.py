@@ -104,6 +104,7 @@ def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pi
     document = json.loads((found.reports / "comparison.json").read_text())
     assert document["base"]["prompts"]["answer"] != document["head"]["prompts"]["answer"]
     assert document["base"]["data"] == "d" * 64
+    assert document["warnings"][0].startswith("Warning: gate answers_are_right: answer_key is 0.3")
     assert document["head"]["cost"] == pytest.approx(0.03)
     assert [prompt["name"] for prompt in document["prompts"]] == ["answer"]
     sides = [[(side, step) for step in ("pull", "train", "evaluate")] for side in ("head", "base")]

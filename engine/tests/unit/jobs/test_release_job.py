@@ -13,9 +13,11 @@ from sluice.core.workspace import Workspace
 from sluice.jobs import release_job as road
 from sluice.jobs.release_job import ReleaseOutcome
 from sluice.release import champion, mlflow_registry, staging
+from sluice.release.decision import REFERENCE
 from sluice.release.environment_record import here
 from sluice.release.manifest import Manifest, load_judgement
 from unit.release.conftest import verdict, workspace, write_evaluation
+from unit.template.conftest import edit
 
 __all__ = ["workspace"]
 
@@ -88,3 +90,36 @@ def test_a_release_that_is_stopped_is_noted_and_the_champion_stays(
     assert (arrival.verdict, arrival.passed) == (said, False)
     assert events(workspace)[-1] == ("rejected", arrival.manifest.id)
     assert champion.champion_id(here(workspace)) == live
+
+
+def test_training_that_does_not_beat_the_untrained_model_is_left_out(
+    walk: Walk,  # noqa: ARG001
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    found = "no difference seen"
+
+    def evaluate(_: Workspace, __: Any, *options: str) -> None:
+        asked.append(options)
+        for name in ("evaluation", REFERENCE):
+            write_evaluation(workspace.build / name)
+
+    monkeypatch.setattr(road, "_content", lambda _, **more: {"data_digest": "e" * 32, **more})
+    monkeypatch.setattr(road, "hooks", lambda _: {})
+    monkeypatch.setattr(road, "evaluate", evaluate)
+    monkeypatch.setattr(road, "decide_release", lambda *_: [verdict()])
+    monkeypatch.setattr(road, "compare_results", lambda *_: SimpleNamespace(verdict=found))
+    monkeypatch.setattr(road.phrasing, "sentence", lambda _: "0 fixed")
+    monkeypatch.setattr(road, "run_rehearsal", lambda *_, **__: SimpleNamespace(reason="", steps=()))
+    monkeypatch.setattr(mlflow_registry, "record_release", lambda *_: None)
+    first = road.make_release(workspace)
+    assert (first.verdict, first.manifest.adapter, first.champion) == ("promoted", None, None)
+    assert "training does not beat the untrained model and is left out" in (first.folder / "stages.json").read_text()
+    edit(workspace.prompts / "answer.prompt.yml", "{{passages}} ", "{{passages}}: ")
+    second = road.make_release(workspace)
+    assert (second.verdict, second.manifest.adapter) == ("promoted", None)
+    against = ("--against", first.manifest.id)
+    assert asked == [against, against, (*against, "--baseline")]
+    found = "improved"
+    assert road.make_release(workspace).manifest.adapter

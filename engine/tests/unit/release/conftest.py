@@ -37,6 +37,11 @@ MODEL = """\
   sha256: {digest}
   licence: Apache-2.0
 """
+FLOOR = """\
+gates:
+  - {name: f1_floor, stage: evaluation, metric: f1, direction: at_least, limit: 0.1, relative_to: none, compare: value,
+     min_samples: 3, severity: warn}
+"""
 
 
 class Later(datetime):
@@ -104,8 +109,8 @@ def miniature(root: Path) -> Workspace:
     models = [MODEL.format(role=role, digest=digits * 32) for role, digits in (("chat", "1a"), ("embed", "2b"))]
     (root / "config/models.yaml").write_text("".join(models))
     (root / "config/service.yaml").write_text("decline: The handbook does not say.\n")
-    for name in ("gates.yaml", "stores.yaml"):
-        (root / "config" / name).write_text("not: pinned\n")
+    (root / "config/gates.yaml").write_text(FLOOR)
+    (root / "config/stores.yaml").write_text("not: pinned\n")
     (root / "data/eval.jsonl").write_text('{"id": "q0"}\n')
     index = root / "build/index"
     (index / "chunks.jsonl").write_text('{"id": "c1"}\n')

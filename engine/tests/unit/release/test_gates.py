@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from sluice.core.errors import GateFailed, SluiceError
+from sluice.release.decision import warnings
 from sluice.release.gates import Gate, Measurement, Stage, decide, load_gates, require
 
 REPOSITORY = Path(__file__).parents[4]
@@ -155,6 +156,7 @@ GATE = """\
             "the limit of a ratio must be above 0",
         ),
         ("gates:\n" + GATE.replace("min_samples: 1", "min_samples: 0"), "min_samples: Input should be greater"),
+        ("gates:\n" + GATE.replace("evaluation", "load") + "  severity: warn\n", "warn is for figures of the stage"),
         ("gates:\n" + GATE.replace("limit:", "limt:"), "unknown key (did you mean 'limit'?)"),
     ],
 )
@@ -164,6 +166,16 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, sa
     with pytest.raises(SluiceError) as caught:
         load_gates(path)
     assert says in str(caught.value)
+
+
+def test_a_gate_that_warns_refuses_nothing_and_may_be_about_several_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "gates.yaml"
+    floor = GATE.replace("name: a", "name: b").replace("f1", "right_*").replace("samples: 1", "samples: 10")
+    path.write_text("gates:\n" + GATE + floor + "  severity: warn\n")
+    figures = {"f1": (0.1, 30), "right_why": (0.4, 10), "right_how_to": (0.5, 10), "right_few": (0.0, 9)}
+    found = warnings(path, {name: Measurement(*figure) for name, figure in figures.items()})
+    assert found == ["Warning: gate b: right_why is 0.4; limit: at least 0.5"]
+    assert [one.name for one in load_gates(path)] == ["a"]
 
 
 def test_the_file_of_the_project_loads_and_covers_all_stages() -> None:

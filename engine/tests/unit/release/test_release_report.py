@@ -12,7 +12,7 @@ from sluice.core.closures import Code
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Images
 from sluice.release.release_report import markdown, write_report
-from unit.release.conftest import Make, write_evaluation
+from unit.release.conftest import FLOOR, Make, write_evaluation
 from unit.release.conftest import verdict as judged
 from unit.template.conftest import edit
 
@@ -54,15 +54,16 @@ def rehearsal(**changed: Any) -> dict[str, Any]:
     return {**fields, **changed}
 
 
-POLICY = """comparison:
+MISSED = FLOOR.replace("limit: 0.1", "limit: 0.9")
+POLICY = f"""{MISSED}comparison:
   confidence: 0.99
   power: 0.8
   resamples: 2000
   seed: 1
   minimum_cases: 2
-  slices: {minimum_cases: 20, at_most: 3}
+  slices: {{minimum_cases: 20, at_most: 3}}
   metrics:
-    f1: {decides: always, smallest: 0.02}
+    f1: {{decides: always, smallest: 0.02}}
 """
 
 
@@ -81,14 +82,18 @@ def test_a_whole_release_shows_everything_and_loads_nothing(make: Make) -> None:
     parent, _ = make(adapter=None)
     manifest, folder = make(parent=parent.id)
     (folder / "rehearsal.json").write_text(json.dumps(rehearsal()))
-    stages = [{"stage": "train", "seconds": 171.0, "cached": False}, {"stage": "index", "seconds": 0.4, "cached": True}]
+    stages = [
+        {"stage": "train", "seconds": 171.0, "cached": False, "note": "left out"},
+        {"stage": "index", "seconds": 0.4, "cached": True},
+    ]
     (folder / "stages.json").write_text(json.dumps(stages))
     (folder / "judging" / "gates.yaml").write_text(POLICY)
     page = page_of(folder)
     for words in (manifest.id, parent.id, "Every gate and every canary step held", "41 requests, 0 failed",
                   "latency_p95_ms 820 820 ms", "f1_holds", "canary_total_p95", "canary at 20 %",
-                  "unchanged, from the cache", "171.4",
+                  "unchanged, from the cache", "171.4", "train left out",
                   "name words, size 64", "champion", "this release",
+                  "Warning: gate f1_floor: f1 is 0.5; limit: at least 0.9; worst cases: q0",
                   "Not green: judge crashed on 3 of head"):  # fmt: skip
         assert words in page.text
     pictures = re.findall(r"<svg viewBox.*?</svg>", page.source, re.DOTALL)
@@ -178,8 +183,10 @@ def test_every_part_that_differs_is_named_and_nothing_else(workspace: Workspace,
     assert "-decline: The handbook does not say.\n+decline: The handbook is silent." in text
 
 
-def test_the_first_release_is_shown_as_it_is(make: Make) -> None:
+def test_the_first_release_is_shown_as_it_is(make: Make, workspace: Workspace) -> None:
+    (workspace.config / "gates.yaml").write_text(MISSED)
     text = markdown(None, make())
+    assert "\n`Warning: gate f1_floor: f1 is 0.5; limit: at least 0.9; worst cases: q0`\n\n## Metrics" in text
     assert "The first release" in text
     assert "| f1 | 0.5 |" in text
     assert "| prompt answer | – |" in text

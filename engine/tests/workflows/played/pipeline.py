@@ -1,4 +1,4 @@
-"""The pipeline without DVC and without a model. Answers are right unless the prompt says SPOILED."""
+"""The pipeline without DVC and without a model. A trained one answers right unless the prompt says SPOILED."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: 
     options.add_argument("--against")
     options.add_argument("--baseline", action="store_true")
     chosen = options.parse_args(words)
-    side = "live" if chosen.baseline else "candidate"
+    side = "untrained" if chosen.baseline else "candidate"
     if chosen.against:
         compare(workspace, side, workspace.releases / chosen.against, chosen.out)
         return
@@ -193,7 +193,7 @@ def answer(workspace: Workspace, rows: list[Row], side: str, out: Path, *, repla
 @contextmanager
 def opened(workspace: Workspace, side: str, *, replay: bool = False) -> Iterator[tuple[Any, Any]]:
     spoiled = side == "candidate" and "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
-    application: Any = RuleApplication(spoiled=spoiled)
+    application: Any = RuleApplication(spoiled=spoiled or side == "untrained")
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     if not needs_local(providers.chat):
         application = HostedApplication(workspace, providers, replay=replay)

@@ -76,6 +76,8 @@ def write_comment(
     page.add(_plain(phrasing.sentence(comparison), 1200))
     if comparison.stopped:
         page.add(_plain(comparison.stopped, 600))
+    for warning in comparison.warnings[:_SHOWN_REASONS]:
+        page.add(_plain(warning, 600))
     if comparison.reasons:
         page.add(pieces.not_green(comparison.reasons, _SHOWN_REASONS).rstrip())
     if comparison.left_out:

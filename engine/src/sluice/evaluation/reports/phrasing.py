@@ -166,7 +166,7 @@ _CASES = 10
 
 
 def in_the_terminal(comparison: Comparison) -> str:
-    lines = [title(comparison), sentence(comparison), *filter(None, [comparison.stopped]), ""]
+    lines = [title(comparison), sentence(comparison), *filter(None, [comparison.stopped]), *comparison.warnings, ""]
     for metric in ordered(comparison.deciding):
         judgement, unit = metric.judgement, metric.unit
         base, head = figure(judgement.base, unit), figure(judgement.head, unit)

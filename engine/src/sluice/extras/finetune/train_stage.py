@@ -160,6 +160,9 @@ def _learn(
     if params.epochs:
         enough = math.ceil(params.epochs * len(learned) / params.examples_a_step)
         params = params.model_copy(update={"steps": min(params.steps, enough)})
+    if group.leads:
+        passes = params.steps * params.examples_a_step / len(learned)
+        print(f"train: {params.steps} steps, {passes:.1f} passes over {len(learned)} examples", file=sys.stderr)
     base_sha256 = group.agreed(digest_of_base(paths.base) if group.leads else "")
     # All that decides the weights, but not how they are written.
     tuned = params.model_dump(mode="json", exclude={"checkpoint_every", "exports", "threads", "device"})
@@ -185,6 +188,7 @@ def _learn(
                 base_sha256=base_sha256,
                 held=len(held),
                 skipped=skipped,
+                passes=round(run.answers / len(learned), 1),
                 hardware=describe_hardware(group.device, group.world),
                 exports={kind: answer for kind, (_, answer) in made.items()},
             )

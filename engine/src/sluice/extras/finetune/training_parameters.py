@@ -23,7 +23,7 @@ class TrainingParameters(Settings):
     layers: int = Field(0, ge=0, description="adapt only this many upper layers; 0 adapts all")
     learning_rate: float = Field(1e-3, gt=0, le=1)
     warmup: int = Field(4, ge=0, description="steps in which the learning rate rises")
-    steps: int = Field(72, ge=1, le=100_000, description="optimiser steps")
+    steps: int = Field(72, ge=1, le=100_000, description="optimiser steps, at most")
     epochs: float = Field(0, ge=0, description="at most this many passes over the examples; 0 sets no limit")
     batch: int = Field(4, ge=1, le=1024, description="examples that are computed together")
     accumulate: int = Field(2, ge=1, le=1024, description="times `batch` examples whose gradients make one step")

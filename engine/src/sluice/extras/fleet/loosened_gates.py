@@ -57,9 +57,11 @@ def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _gate(mine: dict[str, Any] | None, theirs: dict[str, Any]) -> str:
     keys = ("stage", "metric", "direction", "relative_to", "compare")
+    if theirs.get("severity") == "warn":  # it lets everything pass
+        return ""
     if mine is None or any(mine.get(key) != theirs.get(key) for key in keys):
         return "removed" if mine is None else "measures something else"
-    changes = []
+    changes = ["severity refuse -> warn"] if mine.get("severity") == "warn" else []
     lower = theirs["direction"] == "at_least"
     if _looser(mine.get("limit"), theirs["limit"], lower=lower):
         changes.append(f"limit {theirs['limit']} -> {mine.get('limit')}")

@@ -143,13 +143,15 @@ def test_foreign_text_runs_nothing(
 WHY = "Stopped after 34 of 270 cases: worse is decided (f1)."
 
 
-def test_every_report_says_why_no_more_was_asked(
+def test_every_report_says_why_no_more_was_asked_and_warns(
     worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], tmp_path: Path
 ) -> None:
-    for comparison, times in ((replace(worse, asked=34, planned=270, stopped=WHY), 1), (worse, 0)):
+    stopped = replace(worse, asked=34, planned=270, stopped=WHY, warnings=("Warning: gate floor: f1 is 0.1",))
+    for comparison, times in ((stopped, 1), (worse, 0)):
         write_reports(tmp_path, comparison, *sides)
         texts = [(tmp_path / name).read_text() for name in (COMMENT, PAGE)]
-        assert [text.count("Stopped after") for text in (*texts, in_the_terminal(comparison))] == [times] * 3
+        for said in ("Stopped after", "Warning: gate floor: f1 is 0.1"):
+            assert [text.count(said) for text in (*texts, in_the_terminal(comparison))] == [times] * 3
         document = json.loads((tmp_path / JSON).read_text())
         assert document["stopped"] == comparison.stopped
         assert (document["counts"]["asked"], document["counts"]["planned"]) == (comparison.asked, comparison.planned)

@@ -113,6 +113,13 @@ def test_the_record_says_what_was_learned_from_and_on_what(place: Path) -> None:
     assert record["steps"] == 2
 
 
+def test_few_rows_are_not_learned_more_often_than_epochs_allow(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(place, EXAMPLES[:2], steps=140, epochs=2, batch=1, accumulate=2)
+    assert "train: 2 steps, 2.0 passes over 2 examples" in capsys.readouterr().err
+    record = json.loads((place / "out" / "training.json").read_text())
+    assert (record["steps"], record["answers"], record["passes"]) == (2, 4, 2.0)
+
+
 def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) -> None:
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("train:\n", "train:\n  exports: [peft]\n"))

@@ -13,6 +13,7 @@ def test_the_same_and_stricter_gates_are_not_loosened() -> None:
     asked, worse = (GATES.replace("decides: always", f"decides: {word}") for word in ("when_asked", "when_worse"))
     assert loosened(worse, asked) == []
     assert loosened(asked, worse) == []
+    assert loosened(GATES, GATES.replace("name: errors,", "name: slow, severity: warn,")) == []
     assert loosened(stricter.replace("{smallest_ratio", "{decides: always, smallest_ratio"), GATES) == []
 
 
@@ -22,6 +23,7 @@ def test_the_same_and_stricter_gates_are_not_loosened() -> None:
         ("limit: 0.8,", "limit: 0.5,", "recall: limit 0.8 -> 0.5"),
         ("limit: 0.01,", "limit: 0.5,", "errors: limit 0.01 -> 0.5"),
         ("min_samples: 20", "min_samples: 1", "recall: min_samples 20 -> 1"),
+        ("name: recall,", "name: recall, severity: warn,", "recall: severity refuse -> warn"),
         ("name: recall,", "name: recalled,", "recall: removed"),
         ("metric: recall,", "metric: mrr,", "recall: measures something else"),
         ("decides: always", "decides: when_asked", "f1: decides always -> when_asked"),
