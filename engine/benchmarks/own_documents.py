@@ -173,13 +173,14 @@ def _two_nearest(clone: Path, rows: list[dict[str, Any]]) -> float:
     index = clone / "build" / "index"
     chunks = [json.loads(line)["text"] for line in (index / "chunks.jsonl").read_text().splitlines()]
     vectors = np.load(index / "vectors.npy").astype(np.float32)
-    right = 0.0
+    right = 0
     with Embedder(draft_bundle(Workspace(clone), adapter=None).embedder) as embedder:
         for row, asked in zip(rows, embedder.embed([row["question"] for row in rows]), strict=True):
             found = [one for place in np.argsort(-(vectors @ asked))[:5] for one in sentences(chunks[place])]
             near = np.argsort(-(embedder.embed(found) @ asked))[:2]
             case = Row(**_row(row, {row["document"]: "any"}))
-            right += float(answer_key.score(case, Output(" ".join(found[place] for place in near))) or 0)
+            said = " ".join(found[place] for place in near)
+            right += answer_key.score(case, Output(said)) == 1
     return right / len(rows)
 
 

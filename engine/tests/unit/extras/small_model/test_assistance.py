@@ -74,6 +74,12 @@ def test_a_decline_by_the_model_is_followed_so_too() -> None:
     assert ask(SAID, said=more, help=help_of(1))[0].text == more
 
 
+def test_a_list_is_answered_as_it_stands_and_no_model_is_asked() -> None:
+    listed = "- Canaries start at 5 percent.\n- Then they grow."
+    answer, chat, _ = ask(SAID, found={SAID: [hit(listed)]}, help=help_of(2))
+    assert (answer.text, answer.declined, chat.calls) == (listed, False, [])
+
+
 def test_sentences_are_shown_in_place_of_passages_where_some_are_asked_for() -> None:
     for help in (None, help_of(2)):
         answer, chat, _ = ask(UNSAID, help=help)
