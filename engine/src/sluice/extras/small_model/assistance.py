@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from sluice.core.text import ALONE
 from sluice.extras.small_model.evidence_reader import EvidenceReader
 from sluice.extras.small_model.questions import Speller, bare, is_personal, leans
 from sluice.retrieval import Hit
@@ -21,9 +22,7 @@ from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import SmallModelSettings
 
-# Scripts that put no spaces between words, or write particles without one: each character is a piece.
-_ALONE = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af"
-_PIECE = re.compile(rf"(\s*)([{_ALONE}]|[^\W{_ALONE}]+|[^\w\s])")
+_PIECE = re.compile(rf"(\s*)([{ALONE}]|[^\W{ALONE}]+|[^\w\s])")
 _ENDS = frozenset(".,;:!?%)]}")  # no answer begins with these
 
 

@@ -216,7 +216,7 @@ def test_what_the_contract_would_refuse_is_left_out_with_its_reason(place: Path)
     (place / "key.md").write_text(f"---\ntitle: Key\n---\nFirst.\n\n\n\nIt is {AWS}.")
     (place / "contact.md").write_text(f"# Contact\n\nWrite to {MAIL}.")
     report, found = bring(place)
-    assert report.left_out[0] == f"{place}/copy.md:1: the same text as Getting started.html"
+    assert report.left_out[0] == f"{place}/copy.md:1: the same text as {place}/Guide/Getting started.html: remove one"
     assert report.left_out[1].startswith(
         f'{place}/key.md:8: secret: AWS Access Key "{AWS}" in `It is {AWS}.`; if it is'
     )
