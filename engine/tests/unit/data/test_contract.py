@@ -89,7 +89,9 @@ def test_faults_of_documents_are_told(folder: Path) -> None:
 
 def test_an_unreadable_document_does_not_blame_the_rows_that_use_it(folder: Path) -> None:
     (folder / "corpus" / "dunes.md").write_bytes(b"---\n\xff")
-    assert said(folder) == ["corpus/dunes.md:2: not UTF-8 text (invalid start byte, byte 4 of the file): save it as UTF-8"]
+    assert said(folder) == [
+        "corpus/dunes.md:2: not UTF-8 text (invalid start byte, byte 4 of the file): save it as UTF-8"
+    ]
 
 
 def test_all_faults_come_at_once_and_a_long_list_is_cut(folder: Path) -> None:
