@@ -114,7 +114,9 @@ def test_a_missing_folder_says_how_to_get_it(tmp_path: Path) -> None:
 def test_another_kind_of_file_is_told(folder: Path) -> None:
     (folder / "corpus" / "Makefile").touch()
     (found,) = said(folder)
-    assert found.startswith("corpus/Makefile:1: a nameless kind of file is no document (.md)")
+    assert found.startswith(
+        "corpus/Makefile:1: a nameless kind of file is no document (.md): bring it in with `sluice data import`"
+    )
 
 
 def test_the_size_of_a_document_is_that_of_the_policy(folder: Path) -> None:

@@ -89,9 +89,11 @@ def import_documents(
     files = [source]
     if source.is_dir():
         hidden = set(source.rglob(".*"))  # such as .git
-        files = sorted(
-            path for path in source.rglob("*") if not _is_open(path) and hidden.isdisjoint((path, *path.parents))
+        # The files of a folder are listed too, but for those of a link to one, or of one that is locked.
+        named = (
+            path for path in source.rglob("*") if path.is_symlink() or not (path.is_dir() and os.access(path, os.R_OK))
         )
+        files = sorted(path for path in named if hidden.isdisjoint((path, *path.parents)))
     readable = [path for path in files if path.suffix.lower() in SUFFIXES or path.is_dir()]
     if not readable:
         raise SluiceError(f"{source}: no {', '.join(SUFFIXES)} files")
@@ -120,11 +122,6 @@ def import_documents(
     links = {address for document in kept.values() for _, address in addresses(document.text)}
     report.hosts = sorted({host for link in links if (host := _host(link))})
     return report
-
-
-def _is_open(path: Path) -> bool:
-    """Tell whether the files of a folder are listed too: those of a link to one, or of one that is locked, aren't."""
-    return path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK | os.X_OK)
 
 
 def _host(address: str) -> str:

@@ -176,13 +176,3 @@ READERS: dict[str, Callable[[Path], Extracted]] = {
     ".pdf": _pdf,
 }
 SUFFIXES = tuple(READERS)
-
-
-def fault_of_stray(path: Path) -> str:
-    """Say why a file of the corpus is none of its documents."""
-    try:
-        if path.suffix.lower() == ".pdf":
-            extract(path)
-    except ExtractError as error:
-        return str(error)
-    return f"a {path.suffix or 'nameless kind of'} file is no document (.md); bring it in with `sluice data import`"

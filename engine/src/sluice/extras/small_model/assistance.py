@@ -107,7 +107,7 @@ def grammar(passages: Sequence[str], decline: str) -> str:
             following = f"r{len(rules) + 1}"
             if piece not in _ENDS:
                 begins.append(f"{_begin(piece)} {following}")
-            rules.append(f"r{len(rules)} ::= | {_quoted((gap and ' ') + piece)} {following}")
+            rules.append(f"r{len(rules)} ::= | {_quoted(_gap(gap) + piece)} {following}")
         rules.append(f'r{len(rules)} ::= ""')
     return "\n".join([f"root ::= {' | '.join(begins)}", *rules])
 
@@ -119,6 +119,10 @@ def _begin(piece: str) -> str:
     return f"[{''.join(sorted(forms))}] {_quoted(piece[1:])}"
 
 
+def _gap(white: str) -> str:
+    return white if "\n" in white else white and " "  # lines of code keep their indentation
+
+
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

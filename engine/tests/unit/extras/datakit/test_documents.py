@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.data.contract import check
 from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
 from sluice.data.rows import Document, load_corpus
 from sluice.extras.datakit.documents import ImportReport, import_documents
@@ -144,13 +143,6 @@ def test_an_encrypted_pdf_says_so(tmp_path: Path) -> None:
     writer.write(tmp_path / "sealed.pdf")
     with pytest.raises(ExtractError, match="encrypted"):
         extract(tmp_path / "sealed.pdf")
-
-
-def test_the_contract_says_of_a_stray_file_why_or_how(folder: Path) -> None:
-    (folder / "corpus" / "BAD.PDF").write_bytes(b"%PDF-1.7\nnothing")
-    (folder / "corpus" / "page.html").write_text("<p>Hi</p>")
-    bad, page = check(folder).faults
-    assert ("broken PDF" in bad.what, "`sluice data import`" in page.what) == (True, True)
 
 
 @pytest.fixture
