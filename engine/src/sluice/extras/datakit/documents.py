@@ -175,7 +175,7 @@ def keep_documents(
     kept: dict[Path, Document] = {}
     texts: dict[tuple[str, ...], Path] = {}
     dropped = []
-    redacted = []
+    redacted: list[str] = []
     for path, document in documents.items():
         values = (document.title, document.source, document.text)
         found = {value: privacy.scan(value, policy.privacy) for value in values}
