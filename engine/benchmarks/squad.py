@@ -50,7 +50,7 @@ def import_squad(
             questions[name] = _list(paragraph, "qas", source)
             if number <= train_articles:
                 training.add(name)
-    fit, unfit = keep_documents(documents, policy)
+    fit, unfit, _ = keep_documents(documents, policy)
     corpus = {document.id: document for document in fit.values()}
     dropped = Counter(f"paragraph: {_reason(fault)}" for fault in unfit)
     dropped["question: its paragraph was left out"] = sum(len(questions[name]) for name in questions.keys() - corpus)

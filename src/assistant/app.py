@@ -23,7 +23,8 @@ HELP = "I am an AI that answers from a set of documents. Try other words, or ask
 
 def help_with(nearest: list[Document]) -> BaseMessage:
     """What follows `decline`: the two sentences that come nearest, which often answer, or else what to do."""
-    listed = "".join(f"\n{number}. {one.page_content}" for number, one in enumerate(nearest[:2], 1))
+    stated = (one.page_content.replace("\n", "\n   ") for one in nearest[:2])  # further lines stay in their item
+    listed = "".join(f"\n{number}. {one}" for number, one in enumerate(stated, 1))
     return AIMessage(f"\n\n{NEAREST}\n{listed}" if listed else f"\n\n{HELP}")
 
 

@@ -77,7 +77,6 @@ EXTRAS: Mapping[str, Extra] = {
     "datakit": Extra(
         "brings rows in: imports, a first set, traffic; redacts, compares and describes the data set",
         needs=("prompt_tests", "pull_requests", "traces"),
-        hooks={"stray_file": "readers:fault_of_stray"},
     ),
     "doctor": Extra("says what is missing on this machine, on GitHub, in AWS, in the cluster"),
     "engine_tests": Extra(

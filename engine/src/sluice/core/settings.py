@@ -65,6 +65,8 @@ def bounded_yaml(text: str) -> tuple[Any, Lines]:
         return loader.construct_document(node), lines
     except RecursionError:
         raise yaml.YAMLError("nested too deeply, or an alias that contains itself") from None
+    except ValueError as error:  # a date or a number that is none
+        raise yaml.YAMLError(str(error)) from None
 
 
 def _collect_lines(node: yaml.Node, at: Place, lines: Lines) -> None:

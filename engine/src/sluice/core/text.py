@@ -13,6 +13,8 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 RULE = "1 to 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends"
 # A sentence ends where white space follows its mark, and at the end of a line; CJK marks need no white space.
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n+")
+# Scripts that put no spaces between words, or write particles without one: each character is a piece.
+ALONE = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af"
 _ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|cf|vs|approx|no|fig|dr|mr|mrs|st)\.$", re.IGNORECASE)
 
 

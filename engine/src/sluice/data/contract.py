@@ -123,9 +123,9 @@ def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
         if corpus.resolve() not in path.resolve().parents:
             faults.append(ValidationIssue(path, 1, "is a link that leads out of the folder: put the file itself here"))
         elif path.suffix != ".md":
-            told = next((tell(path) for tell in hooks("stray_file").values()), "")
             kind = path.suffix or "nameless kind of"
-            faults.append(ValidationIssue(path, 1, told or f"a {kind} file is no document (.md)"))
+            what = f"a {kind} file is no document (.md): bring it in with `sluice data import`"
+            faults.append(ValidationIssue(path, 1, what))
         elif (size := path.stat().st_size) > policy.max_bytes:
             faults.append(
                 ValidationIssue(

@@ -64,7 +64,7 @@ _GUESSES = frozenset(
 # Every form that the others know has a run of a dozen characters with a digit, a separator or a capital inside.
 # Most lines of prose have none, and are not shown to the plugins.
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")  # the plugin wants its body in the same line
-_MAY_HOLD_SECRET = re.compile(r"(?=\S*(?:[\d:_=]|\S[A-Z]))\S{12,}")
+_MAY_HOLD_SECRET = re.compile(r"(?<!\S)(?=\S*(?:[\d:_=]|\S[A-Z]))\S{12,}")
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
 # RFC 2606: reserved names.
@@ -113,12 +113,14 @@ def findings(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> Iterator[tup
         yield text.count("\n", 0, found.start) + 1, f"{group}: {found.name} {mask(text[found.start : found.end])}"
 
 
-def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
-    """Redact a text; what the policy refuses stays, and is still found."""
-    for found in sorted(scan(text, policy), key=lambda one: one.start, reverse=True):
-        if policy.action(found.kind) == "redact":
-            text = text[: found.start] + f"[{found.name}]" + text[found.end :]
-    return text
+def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy(), found: list[PersonalDataMatch] | None = None) -> str:
+    """Redact a text that was scanned with `found`, or not yet; what the policy refuses stays, and is still found."""
+    pieces, at = [], 0
+    for match in sorted(scan(text, policy) if found is None else found, key=lambda one: one.start):
+        if policy.action(match.kind) == "redact":
+            pieces += [text[at : match.start], f"[{match.name}]"]
+            at = match.end
+    return "".join([*pieces, text[at:]])
 
 
 def scan(text: str, policy: PrivacyPolicy) -> list[PersonalDataMatch]:

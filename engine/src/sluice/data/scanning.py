@@ -59,7 +59,8 @@ def read_text(path: Path) -> tuple[str, list[ValidationIssue]]:
         return content.decode("utf-8"), []
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        return "", [ValidationIssue(path, line, f"not UTF-8 text ({error.reason}, byte {error.start} of the file)")]
+        what = f"not UTF-8 text ({error.reason}, byte {error.start} of the file): save it as UTF-8"
+        return "", [ValidationIssue(path, line, what)]
 
 
 def scan_lines(

@@ -1,4 +1,5 @@
-"""The versioned index as files: chunks, vectors, and an index.json with their inputs. A release pins them.
+"""The versioned index as files: chunks, vectors, the addresses of pages, and an index.json with their inputs. A release
+pins them.
 
 Chunks have no gap or overlap: those of a document are its text again, but for white space.
 """
@@ -6,8 +7,10 @@ Chunks have no gap or overlap: those of a document are its text again, but for w
 from __future__ import annotations
 
 import io
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,8 +24,9 @@ from sluice.core.settings import Settings
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.embedder import Vectors
-from sluice.retrieval.markdown_chunks import sections
+from sluice.retrieval.markdown_chunks import blocks, sections
 
+PAGES = "pages.json"
 _AFTER_SENTENCES = r"(?<=[.!?]) "
 
 
@@ -101,6 +105,30 @@ def starts(chunks: Sequence[Chunk]) -> list[int]:
     return found
 
 
+def pages_of(documents: Sequence[Document], settings: ChunkerSettings) -> dict[str, Any]:
+    """Return the address of each document that has one, and the places of its headings with their anchors."""
+    web = [document for document in documents if document.source.startswith(("https://", "http://"))]
+    structured = settings.name == "structure"  # the places of other chunks are those of a text without lines
+    return {one.id: [one.source, list(_anchors(one.text)) if structured else []] for one in web}
+
+
+def _anchors(text: str) -> Iterator[tuple[int, str]]:
+    # As GitHub writes them, and most generators of sites do; where an anchor is another, the page opens at its top.
+    seen: Counter[str] = Counter()
+    for block in blocks(text):
+        if block.level:
+            slug = re.sub(r"[^\w -]", "", block.heading.lower()).strip().replace(" ", "-")
+            yield block.start, f"{slug}-{seen[slug]}" if seen[slug] else slug
+            seen[slug] += 1
+
+
+def address_of(pages: Mapping[str, Any], document: str, start: int) -> str | None:
+    """Return the address that opens a document at the heading above a place; None if it has no address."""
+    source, anchors = pages.get(document, (None, []))
+    anchor = next((anchor for begin, anchor in reversed(anchors) if begin <= start), "")
+    return f"{source}#{anchor}" if source and anchor and "#" not in source else source
+
+
 class TextEncoder(Protocol):
     """A source of vectors: one row of length 1 for each text."""
 
@@ -143,6 +171,8 @@ def build_index(
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     write_jsonl(draft / "chunks.jsonl", rows)
+    if pages := pages_of(documents, settings):
+        write_json(draft / PAGES, pages)
     packed = io.BytesIO()
     np.save(packed, vectors)
     write_atomic(draft / "vectors.npy", packed.getvalue())
@@ -153,7 +183,9 @@ def build_index(
         documents=len(documents),
         chunks=len(chunks),
         dimension=int(vectors.shape[1]),
-        files={name: digest_of_file(draft / name) for name in ("chunks.jsonl", "vectors.npy")},
+        files={
+            name: digest_of_file(draft / name) for name in ("chunks.jsonl", *([PAGES] if pages else []), "vectors.npy")
+        },
     )
     write_json(draft / "index.json", info.model_dump())
     shutil.rmtree(out, ignore_errors=True)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from io import StringIO
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sluice.core.text import sentences
+from sluice.core.text import ALONE, sentences
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 # Words and marks, which comes near to the tokens of most models.
-_UNIT = re.compile(r"\w+|[^\w\s]")
+_UNIT = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+|[^\w\s]")
 _WHOLE = 2.5  # times the limit up to which a list, a table or a code block stays whole
 _CODE = ("fence", "code_block")
 _SHORT = 60  # words and marks up to which a list or a table is stated as a whole
@@ -80,7 +82,7 @@ def title_of(text: str) -> str:
 def blocks(text: str) -> list[Block]:
     """Return the blocks of a text, which joined are the text."""
     tokens = parser().parse(text)
-    lines = text.splitlines(keepends=True)
+    lines = list(StringIO(text, newline=""))  # as the parser counts them: splitlines cuts at U+2028 and form feeds too
     offsets = [0]
     for line in lines:
         offsets.append(offsets[-1] + len(line))
@@ -88,9 +90,10 @@ def blocks(text: str) -> list[Block]:
     # Link definitions make no token: lines between two blocks belong to the one before.
     begins = [token.map[0] if place else 0 for place, (_, token) in enumerate(top) if token.map]
     found = []
-    for (place, token), (begin, end) in zip(top, pairwise([*begins, len(lines)]), strict=True):
+    places = pairwise([*(place for place, _ in top), len(tokens)])
+    for (_, token), (place, last), (begin, end) in zip(top, places, pairwise([*begins, len(lines)]), strict=True):
         level = int(token.tag[1]) if token.type == "heading_open" else 0
-        parts = _cut(lines, begin, end, _lines_to_cut(token, tokens[place:]))
+        parts = _cut(lines, begin, end, _lines_to_cut(token, tokens[place:last]))
         heading = plain(tokens[place + 1]) if level else ""
         code = token.type in _CODE
         found.append(Block(offsets[begin], "".join(lines[begin:end]), level, heading, parts, code))
@@ -100,8 +103,7 @@ def blocks(text: str) -> list[Block]:
 def _lines_to_cut(token: Token, tokens: Sequence[Token]) -> list[int]:
     """Return the lines before which a block may be cut."""
     if token.type in ("bullet_list_open", "ordered_list_open"):
-        end = next(place for place, one in enumerate(tokens) if not one.level and one.nesting < 0)
-        return [one.map[0] for one in tokens[:end] if one.type == "list_item_open" and one.level == 1 and one.map]
+        return [one.map[0] for one in tokens if one.type == "list_item_open" and one.level == 1 and one.map]
     if token.map and token.type in ("table_open", *_CODE):
         return list(range(token.map[0] + 3, token.map[1]))  # never between the head and the first row
     return []
@@ -208,13 +210,22 @@ def _packed(parts: Iterable[str], limit: int) -> Iterator[str]:
             yield held
             held = ""
         held += part
-        while size_of(held) > limit * _WHOLE:  # a sentence, an item or a line without end
-            cut = [match.end() for match in re.finditer(r"\s+", held)]
-            at = max((end for end in cut if size_of(held[:end]) <= limit), default=limit * 4)
-            yield held[:at]
-            held = held[at:]
+        if size_of(held) > limit * _WHOLE:  # a sentence, an item or a line without end
+            *cut, held = _between_words(held, limit)
+            yield from cut
     if held:
         yield held
+
+
+def _between_words(text: str, limit: int) -> Iterator[str]:
+    units = [unit.start() for unit in _UNIT.finditer(text)]
+    begin = first = 0
+    while len(units) - first > limit:
+        end = units[first + limit]
+        end = max(text.rfind(mark, begin, end) + 1 for mark in " \n") or end
+        yield text[begin:end]
+        begin, first = end, bisect_left(units, end)
+    yield text[begin:]
 
 
 def _sentences(text: str) -> list[str]:

@@ -31,7 +31,8 @@ class PromptPassage:
 @dataclass(frozen=True)
 class Citation:
     """A place in a document that holds the answer, or a sentence of it. Places count characters of the text with every
-    run of white space as one: passage.text[start - passage.start : end - passage.start] == text."""
+    run of white space as one: passage.text[start - passage.start : end - passage.start] == text. `address` opens the
+    page there."""
 
     document: str
     title: str
@@ -40,6 +41,7 @@ class Citation:
     text: str
     score: float
     passage: PromptPassage
+    address: str | None = None
 
 
 def words(text: str) -> list[str]:

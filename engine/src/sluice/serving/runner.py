@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.guardrails.check import BoundedCache, Checks
@@ -19,6 +20,7 @@ from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Search
+from sluice.retrieval.index_files import PAGES, address_of
 from sluice.serving.answer import Answer, Citation, ModelError, PromptPassage, RequestError
 from sluice.serving.chat_model import ChatModel
 from sluice.serving.contracts import built_application, start_answer, text_of
@@ -93,6 +95,7 @@ class ApplicationRunner:
         small = _small_model(bundle, retriever)
         retriever = small.retriever if small else retriever
         self.services = Services(bundle, retriever, guards, {_ROLE: model}, small_model=small)
+        self._pages = read_json(bundle.index / PAGES) if (bundle.index / PAGES).is_file() else {}
         self._quoted: BoundedCache[str] = BoundedCache(_REMEMBERED)
         self._application = built_application(bundle.application, self.services)
 
@@ -202,7 +205,8 @@ class ApplicationRunner:
         title, text, whole = [await self._leaves(one, links) for one in (citation.title, citation.text, passage.text)]
         if whole != passage.text:
             passage = PromptPassage(passage.id, citation.start, text)
-        return replace(citation, title=title, passage=passage) if text == citation.text else None
+        address = address_of(self._pages, citation.document, citation.start)
+        return replace(citation, title=title, passage=passage, address=address) if text == citation.text else None
 
     async def _leaves(self, text: str, links: tuple[str, ...]) -> str:
         if (known := self._quoted.get(text)) is not None:

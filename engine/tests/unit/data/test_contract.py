@@ -89,7 +89,9 @@ def test_faults_of_documents_are_told(folder: Path) -> None:
 
 def test_an_unreadable_document_does_not_blame_the_rows_that_use_it(folder: Path) -> None:
     (folder / "corpus" / "dunes.md").write_bytes(b"---\n\xff")
-    assert said(folder) == ["corpus/dunes.md:2: not UTF-8 text (invalid start byte, byte 4 of the file)"]
+    assert said(folder) == [
+        "corpus/dunes.md:2: not UTF-8 text (invalid start byte, byte 4 of the file): save it as UTF-8"
+    ]
 
 
 def test_all_faults_come_at_once_and_a_long_list_is_cut(folder: Path) -> None:
@@ -112,7 +114,9 @@ def test_a_missing_folder_says_how_to_get_it(tmp_path: Path) -> None:
 def test_another_kind_of_file_is_told(folder: Path) -> None:
     (folder / "corpus" / "Makefile").touch()
     (found,) = said(folder)
-    assert found.startswith("corpus/Makefile:1: a nameless kind of file is no document (.md)")
+    assert found.startswith(
+        "corpus/Makefile:1: a nameless kind of file is no document (.md): bring it in with `sluice data import`"
+    )
 
 
 def test_the_size_of_a_document_is_that_of_the_policy(folder: Path) -> None:

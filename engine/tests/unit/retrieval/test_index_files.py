@@ -14,6 +14,7 @@ from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
 from sluice.retrieval.index_files import (
+    PAGES,
     Chunk,
     ChunkerSettings,
     build_index,
@@ -79,6 +80,14 @@ def test_round_trip(build, tmp_path: Path) -> None:
     assert vectors.dtype == np.float32
     assert info.collection == f"chunks_v3_{info.digest[:16]}"
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["chunks.jsonl", "index.json", "vectors.npy"]
+
+
+def test_pages_on_the_web_are_listed_and_change_no_digest(build, documents, tmp_path: Path) -> None:
+    plain = build()
+    info = build([documents[0].model_copy(update={"source": "https://example.org/a"}), *documents[1:]])
+    assert info.digest == plain.digest
+    assert PAGES in info.files
+    assert read_json(tmp_path / "index" / PAGES) == {documents[0].id: ["https://example.org/a", []]}
 
 
 def test_what_makes_another_digest(build, documents, tmp_path: Path) -> None:

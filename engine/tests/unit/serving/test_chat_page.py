@@ -214,11 +214,24 @@ MARKDOWN = """\
 1. Put `overlap` to **64 tokens**.
 2. Build *again*.
 
+   ```sh
+   # twice
+     make check
+   ```
+
+- outer
+  - `inner`
+
+| kind | years |
+|---|---:|
+| oak \\| elm | 50 |
+
 ```
 make release
 ```
 
-See [the page](https://example.org/chunks), and <b onclick="x()">this</b> or [that](javascript:alert(1)).
+See [the page](https://example.org/chunks) or [that one](https://example.org/a_(b)),
+and <b onclick="x()">this</b> or [that](javascript:alert(1)).
 <img src=x onerror="document.title='owned'">
 """
 
@@ -256,17 +269,34 @@ def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
         ask(browser, QUESTION)
         browser.wait(answered(1))
         assert texts(browser, ".answer h3") == ["Two steps"]
-        assert texts(browser, ".answer ol > li") == ["Put overlap to 64 tokens.", "Build again."]
+        assert texts(browser, ".answer ol > li") == ["Put overlap to 64 tokens.", "Build again.# twice\n  make check"]
+        assert texts(browser, ".answer ul > li > ul > li") == ["inner"]
+        assert texts(browser, ".answer th, .answer td") == ["kind", "years", "oak | elm", "50"]
         assert texts(browser, ".answer strong") == ["64 tokens"]
-        assert texts(browser, ".answer pre") == ["make release"]
+        assert texts(browser, ".answer pre") == ["# twice\n  make check", "make release"]
         links = "[...document.querySelectorAll('.answer a')].map(one => [one.href, one.target, one.rel])"
-        assert browser.js(links) == [["https://example.org/chunks", "_blank", "noopener noreferrer"]]
+        outward = ["_blank", "noopener noreferrer"]
+        addresses = ("https://example.org/chunks", "https://example.org/a_(b)")
+        assert browser.js(links) == [[address, *outward] for address in addresses]
         assert browser.js("document.querySelectorAll('.answer b, .answer img').length") == 0
         assert "<img src=x onerror=" in browser.js("document.querySelector('.answer').textContent")
         assert browser.js("document.title") == "Assistant"
         assert browser.js("context(turns)[1].content.startsWith('## Two steps')")  # the model sees what it has written
         assert browser.problems == []
         assert browser.accessibility_faults() == []
+
+
+@pytest.mark.real
+def test_a_source_opens_its_page_at_the_heading(browser: Browser, service: Service) -> None:
+    browser.open(service.url + "/")
+    place = {"start": 0, "end": 4, "text": "Oak.", "score": 1.0, "passage": {"id": "d", "start": 0, "text": "Oak."}}
+    addresses = {"piers": "https://example.org/piers#oak", "moles": None, "quays": "javascript:alert(1)"}
+    cited = [place | {"document": one, "title": one, "address": address} for one, address in addresses.items()]
+    answer_with(browser, "Oak.", citations=cited)
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    assert browser.js("[...document.querySelectorAll('.sources a')].map(one => one.href)") == [addresses["piers"]]
+    assert browser.problems == []
 
 
 @pytest.mark.real

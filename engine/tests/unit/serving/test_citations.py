@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.core.atomic_files import write_json
+from sluice.data.rows import Document
 from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.retrieval import Hit
+from sluice.retrieval.index_files import PAGES, ChunkerSettings, pages_of
 from sluice.serving.answer import cite
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -82,9 +87,9 @@ class CountingGuards(Guards):
         return await super().check_output(text, links)
 
 
-def client_of(guards: Guards, hits: Sequence[Hit]) -> Client:
+def client_of(guards: Guards, hits: Sequence[Hit], **parts: Any) -> Client:
     chat = ScriptedChat({"harbour": ANSWER})
-    chain = ApplicationRunner(scripted_bundle(), chat, ScriptedRetriever({QUESTION: hits}), guards)
+    chain = ApplicationRunner(replace(scripted_bundle(), **parts), chat, ScriptedRetriever({QUESTION: hits}), guards)
     return Client(create_app(scripted_bundle(), chain, TrafficState()))
 
 
@@ -149,3 +154,23 @@ def test_links_that_a_passage_states_leave_and_no_others(guards: Guards) -> None
     said = reply["choices"][0]["message"]["content"]
     assert said == f"See {link} first. Then [redacted: link] now."
     assert reply["citations"][0]["passage"]["text"] == f"Notes. See {link} first."
+
+
+@pytest.mark.parametrize(
+    ("source", "chunker", "address"),
+    [
+        ("https://example.org/a.md", "structure", "https://example.org/a.md#opens-when-1"),
+        ("https://example.org/a#x", "structure", "https://example.org/a#x"),
+        ("https://example.org/a.md", "paragraph", "https://example.org/a.md"),
+        ("javascript:alert(1)", "structure", None),
+        ("a handbook (a.md)", "structure", None),
+    ],
+)
+def test_a_citation_opens_the_page_at_its_heading(
+    guards: Guards, tmp_path: Path, source: str, chunker: Any, address: str | None
+) -> None:
+    text = f"# Harbour\n\n## `Opens`, when?\n\nOn Monday.\n\n## Opens when\n\n{ANSWER}\n\n## Later\n\nNo."
+    document = Document(id="harbour", title="Harbour", licence="CC0-1.0", source=source, text=text)
+    write_json(tmp_path / PAGES, pages_of([document], ChunkerSettings(name=chunker)))
+    (citation,) = both(client_of(guards, [hit(text, doc_id="harbour", title="Harbour")], index=tmp_path))
+    assert citation["address"] == address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from sluice.extras.datakit.readers import SUFFIXES, ExtractError, extract
 from sluice.guardrails.checks.markup import addresses
 
 _MOST_PDF_BYTES = 256 << 20  # pictures weigh, text does not
+_MOST_ID_BYTES = 200  # it becomes a file's name
 _AROUND = 40  # characters on each side of what was found
 _ALLOW = "if it is only an example, add it to `privacy: {allow: […]}` in config/data.yaml"
 
@@ -87,10 +89,12 @@ def import_documents(
     files = [source]
     if source.is_dir():
         hidden = set(source.rglob(".*"))  # such as .git
-        files = sorted(
-            path for path in source.rglob("*") if path.is_file() and hidden.isdisjoint((path, *path.parents))
+        # The files of a folder are listed too, but for those of a link to one, or of one that is locked.
+        named = (
+            path for path in source.rglob("*") if path.is_symlink() or not (path.is_dir() and os.access(path, os.R_OK))
         )
-    readable = [path for path in files if path.suffix.lower() in SUFFIXES]
+        files = sorted(path for path in named if hidden.isdisjoint((path, *path.parents)))
+    readable = [path for path in files if path.suffix.lower() in SUFFIXES or path.is_dir()]
     if not readable:
         raise SluiceError(f"{source}: no {', '.join(SUFFIXES)} files")
     report = ImportReport(ignored=[path.relative_to(source).as_posix() for path in files if path not in readable])
@@ -106,14 +110,8 @@ def import_documents(
             documents[path] = document
         except ExtractError as error:
             report.left_out.append(str(ValidationIssue(path, error.line, error.what)))
-    kept, faults = keep_documents(documents, policy)
+    kept, faults, report.redacted = keep_documents(documents, policy)
     report.left_out += map(str, faults)
-    for path, document in documents.items():
-        if path in kept:
-            report.redacted += (
-                f"{_described(path, document, found)} became [{found.name}]; {_ALLOW}"
-                for found in privacy.scan(document.text, policy.privacy)
-            )
     if not kept:
         lines = "".join(f"\n  {line}" for line in report.left_out)
         raise SluiceError(f"{source}: every file was left out, so nothing was written{lines}")
@@ -137,6 +135,8 @@ def _read(path: Path, source: Path, licence: str, origin: str, policy: DataPolic
     root = source if source.is_dir() else source.parent
     if path != source and not path.resolve().is_relative_to(root.resolve()):
         raise ExtractError("is a link that leads out of the folder: put the file here")
+    if not path.is_file():
+        raise ExtractError("is a broken link, a link to a folder, or a locked folder: put its files here")
     most = policy.documents.max_bytes
     split = "split it, or raise documents.max_kib in config/data.yaml"
     if path.stat().st_size > (_MOST_PDF_BYTES if path.suffix.lower() == ".pdf" else most):
@@ -148,8 +148,11 @@ def _read(path: Path, source: Path, licence: str, origin: str, policy: DataPolic
     head = {key: str(value).strip() for key, value in head.items() if value}
     # A file name that every system takes: `Guide/Getting started` is `guide-getting-started`.
     plain = unicodedata.normalize("NFKC", relative.with_suffix("").as_posix()).casefold()
+    name = re.sub(r"[^\w.]+", "-", plain).strip("-.") or "document"
+    if len(name.encode()) > _MOST_ID_BYTES:
+        raise ExtractError(f"its id is over {_MOST_ID_BYTES} bytes: shorten its name, or those of its folders")
     return Document(
-        id=re.sub(r"[^\w.]+", "-", plain).strip("-.") or "document",
+        id=name,
         title=title or path.stem.replace("_", " ").replace("-", " "),
         licence=head.get("licence") or head.get("license") or licence,
         source=head.get("source") or _address(origin, relative),
@@ -167,40 +170,41 @@ def _address(origin: str, relative: Path) -> str:
 
 def keep_documents(
     documents: Mapping[Path, Document], policy: DataPolicy
-) -> tuple[dict[Path, Document], list[ValidationIssue]]:
-    """Return the redacted documents that keep the contract, and the faults of the others."""
+) -> tuple[dict[Path, Document], list[ValidationIssue], list[str]]:
+    """Return the redacted documents that keep the contract, the faults of the others, and what was redacted."""
     kept: dict[Path, Document] = {}
     texts: dict[tuple[str, ...], Path] = {}
     dropped = []
+    redacted: list[str] = []
     for path, document in documents.items():
-        title, text = (privacy.redact(value, policy.privacy) for value in (document.title, document.text))
-        known = document.model_copy(update={"text": f"{title}\n{document.source}\n{text}"})
-        if found := next(iter(privacy.scan(known.text, policy.privacy)), None):
-            dropped.append(ValidationIssue(path, _line(path, known, found), f"{_what(known, found)}; {_ALLOW}"))
+        values = (document.title, document.source, document.text)
+        found = {value: privacy.scan(value, policy.privacy) for value in values}
+        written = path.read_text(encoding="utf-8", errors="replace") if any(found.values()) and path.is_file() else ""
+        title, text = (privacy.redact(value, policy.privacy, found[value]) for value in (document.title, document.text))
+        refused = (
+            _issue(path, written, value, one)
+            for value, matches in found.items()
+            for one in matches
+            if value == document.source or policy.privacy.action(one.kind) == "refuse"
+        )
+        if issue := next(refused, None):
+            dropped.append(issue)
         elif not text:
             dropped.append(ValidationIssue(path, 1, "no text"))
         elif (first := texts.setdefault(tuple(words(text)), path)) != path:
-            dropped.append(ValidationIssue(path, 1, f"the same text as {first.name}"))
+            dropped.append(ValidationIssue(path, 1, f"the same text as {first}: remove one"))
         else:
             kept[path] = document.model_copy(update={"title": title, "text": text})
-    return kept, dropped
+            redacted += (str(_issue(path, written, document.text, one)) for one in found[document.text])
+    return kept, dropped, redacted
 
 
-def _described(path: Path, document: Document, found: PersonalDataMatch) -> str:
-    return f"{path}:{_line(path, document, found)}: {_what(document, found)}"
-
-
-def _line(path: Path, document: Document, found: PersonalDataMatch) -> int:
-    """Return the line of the file, or 1 where its text isn't that of the document, as in a PDF."""
-    value = document.text[found.start : found.end]
-    written = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return written.count("\n", 0, max(written.find(value), 0)) + 1
-
-
-def _what(document: Document, found: PersonalDataMatch) -> str:
-    """Return the rule and the text around what was found."""
-    text = document.text
+def _issue(path: Path, written: str, text: str, found: PersonalDataMatch) -> ValidationIssue:
+    """Describe what was found in a text, and the text around it. The line is that of the file as it is `written`, or 1
+    where its text isn't that of the document, as in a PDF."""
+    value = text[found.start : found.end]
     begin = max(text.rfind("\n", 0, found.start) + 1, found.start - _AROUND)
     end = min((text + "\n").index("\n", found.end), found.end + _AROUND)
     rule = "secret" if found.kind == "secret" else "personal data"
-    return f"{rule}: {found.name} {json.dumps(text[found.start : found.end])} in `{text[begin:end].strip()}`"
+    what = f"{rule}: {found.name} {json.dumps(value)} in `{text[begin:end].strip()}`; {_ALLOW}"
+    return ValidationIssue(path, written.count("\n", 0, max(written.find(value), 0)) + 1, what)

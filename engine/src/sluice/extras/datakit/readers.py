@@ -44,11 +44,18 @@ def extract(path: Path) -> Extracted:
         title, text, head = READERS[path.suffix.lower()](path)
     except RecursionError:
         raise ExtractError("is nested too deeply") from None
+    except OSError as error:
+        raise ExtractError(f"cannot be read: {error.strerror}: correct its permissions") from None
+    if lost := re.search("[\0\ufffd]", text):
+        line = text.count("\n", 0, lost.start()) + 1
+        raise ExtractError(f"bad encoding: U+{ord(lost[0]):04X}: save it as UTF-8", line)
+    text = re.sub("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]", " ", text)  # no editor writes them
     title = str(head.get("title") or title_of(text) or title)
     text = re.sub(r"[ \t\xa0]+\n", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     if not text:
-        raise ExtractError("holds no text" + (": are its pages pictures?" if path.suffix.lower() == ".pdf" else ""))
+        remedy = "are its pages pictures?" if path.suffix.lower() == ".pdf" else "remove it"
+        raise ExtractError(f"holds no text: {remedy}")
     return " ".join(title.split()), text, head
 
 
@@ -56,7 +63,7 @@ def _text_of(path: Path) -> str:
     text, faults = read_text(path)
     if faults:
         raise ExtractError(faults[0].what, faults[0].line)
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _markdown(path: Path) -> Extracted:
@@ -67,6 +74,7 @@ def _markdown(path: Path) -> Extracted:
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:
     """Read the keys at the top of a page: YAML between `---`, TOML between `+++`, or a JSON object."""
     head: Any = {}
+    page = text
     try:
         if match := FRONT_MATTER.match(text):
             head, text = bounded_yaml(match[1])[0] or {}, text[match.end() :]
@@ -78,14 +86,13 @@ def _front_matter(text: str) -> tuple[dict[str, Any], str]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1  # marks count from 0, after the line `---`
-        raise ExtractError(f"front matter is not valid YAML: {error}", line) from None
+        what = getattr(error, "problem", error)
+        raise ExtractError(f"front matter is not valid YAML: {what}: correct it", line) from None
     except tomllib.TOMLDecodeError as error:
-        raise ExtractError(f"front matter is not valid TOML: {error}") from None
-    except json.JSONDecodeError:
-        return {}, text  # a page that begins with a brace
-    if not isinstance(head, dict):
-        raise ExtractError(f"front matter: expected keys and values, found {type(head).__name__}")
-    return head, text
+        raise ExtractError(f"front matter is not valid TOML: {error}: correct it") from None
+    except ValueError:
+        return {}, page  # one that begins with a brace
+    return (head, text) if isinstance(head, dict) else ({}, page)  # text between two rules is none
 
 
 def _html(path: Path) -> Extracted:
@@ -173,7 +180,7 @@ def _pdf(path: Path) -> Extracted:
         raise ExtractError("is an encrypted PDF: save it without a password") from None
     except Exception as error:  # a broken PDF raises whatever its bytes lead to
         raise ExtractError(f"broken PDF: {error or type(error).__name__}") from None
-    return title, "\n\n".join(pages), {}
+    return title, re.sub("[\0\ufffd]", " ", "\n\n".join(pages)), {}  # glyphs that stand for no letter
 
 
 READERS: dict[str, Callable[[Path], Extracted]] = {
@@ -186,13 +193,3 @@ READERS: dict[str, Callable[[Path], Extracted]] = {
     ".pdf": _pdf,
 }
 SUFFIXES = tuple(READERS)
-
-
-def fault_of_stray(path: Path) -> str:
-    """Say why a file of the corpus is none of its documents."""
-    try:
-        if path.suffix.lower() == ".pdf":
-            extract(path)
-    except ExtractError as error:
-        return str(error)
-    return f"a {path.suffix or 'nameless kind of'} file is no document (.md); bring it in with `sluice data import`"

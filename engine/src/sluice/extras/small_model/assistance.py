@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from sluice.core.text import ALONE
 from sluice.extras.small_model.evidence_reader import EvidenceReader
 from sluice.extras.small_model.questions import Speller, bare, is_personal, leans
 from sluice.retrieval import Hit
@@ -22,9 +23,7 @@ from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import SmallModelSettings
 
-# Scripts that put no spaces between words, or write particles without one: each character is a piece.
-_ALONE = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af"
-_PIECE = re.compile(rf"(\s*)([{_ALONE}]|[^\W{_ALONE}]+|[^\w\s])")
+_PIECE = re.compile(rf"(\s*)([{ALONE}]|[^\W{ALONE}]+|[^\w\s])")
 _ENDS = frozenset(".,;:!?%)]}")  # no answer begins with these
 
 
@@ -110,7 +109,7 @@ def grammar(passages: Sequence[str], decline: str) -> str:
             following = f"r{len(rules) + 1}"
             if piece not in _ENDS:
                 begins.append(f"{_begin(piece)} {following}")
-            rules.append(f"r{len(rules)} ::= | {_quoted((gap and ' ') + piece)} {following}")
+            rules.append(f"r{len(rules)} ::= | {_quoted(_gap(gap) + piece)} {following}")
         rules.append(f'r{len(rules)} ::= ""')
     return "\n".join([f"root ::= {' | '.join(begins)}", *rules])
 
@@ -122,6 +121,10 @@ def _begin(piece: str) -> str:
     return f"[{''.join(sorted(forms))}] {_quoted(piece[1:])}"
 
 
+def _gap(white: str) -> str:
+    return white if "\n" in white else white and " "  # lines of code keep their indentation
+
+
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.data.contract import check
 from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
 from sluice.data.rows import Document, load_corpus
 from sluice.extras.datakit.documents import ImportReport, import_documents
@@ -148,13 +147,6 @@ def test_an_encrypted_pdf_says_so(tmp_path: Path) -> None:
         extract(tmp_path / "sealed.pdf")
 
 
-def test_the_contract_says_of_a_stray_file_why_or_how(folder: Path) -> None:
-    (folder / "corpus" / "BAD.PDF").write_bytes(b"%PDF-1.7\nnothing")
-    (folder / "corpus" / "page.html").write_text("<p>Hi</p>")
-    bad, page = check(folder).faults
-    assert ("broken PDF" in bad.what, "`sluice data import`" in page.what) == (True, True)
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     place = tmp_path / "site"
@@ -218,7 +210,7 @@ def test_what_the_contract_would_refuse_is_left_out_with_its_reason(place: Path)
     (place / "key.md").write_text(f"---\ntitle: Key\n---\nFirst.\n\n\n\nIt is {AWS}.")
     (place / "contact.md").write_text(f"# Contact\n\nWrite to {MAIL}.")
     report, found = bring(place)
-    assert report.left_out[0] == f"{place}/copy.md:1: the same text as Getting started.html"
+    assert report.left_out[0] == f"{place}/copy.md:1: the same text as {place}/Guide/Getting started.html: remove one"
     assert report.left_out[1].startswith(
         f'{place}/key.md:8: secret: AWS Access Key "{AWS}" in `It is {AWS}.`; if it is'
     )

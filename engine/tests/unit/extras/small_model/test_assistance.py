@@ -164,6 +164,7 @@ def test_an_answer_may_begin_at_any_word_and_end_behind_it() -> None:
         'r7 ::= | " §" r8',
         'r8 ::= ""',
     ]
+    assert '"\\n    run" r' in grammar(["Then:\n    run"], "No.")  # code keeps its lines
     assert grammar([], "No.") == 'root ::= "No."'
     without_spaces = 'root ::= "No." | [Gg] "PU" r1 | "上" r2 | "的" r3\n'
     assert grammar(["GPU上的"], "No.").startswith(without_spaces)
