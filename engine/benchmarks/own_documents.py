@@ -119,8 +119,6 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     names = ("--name", "docs-helper", "--organisation", "acme", "--about", ABOUT[name])
     _sluice(clone, "init", *names, "--without-starter-data", "--engine", "vendored")
-    chunker = {"name": "structure", "max_words": 200}
-    _edit(clone / "pipelines" / "params.yaml", lambda params: params["index"].update(chunker=chunker))
     words = ("data", "import", str(documents), "data/corpus", "--licence", licence, "--origin", origin)
     output = _sluice(clone, *words, fails=True)
     if secrets := re.findall(r'^ {4}".*?: secret: .* "(.*)" in `', output.replace('\\"', '"'), re.MULTILINE):

@@ -21,6 +21,7 @@ class SmallModelSettings(Settings):
 
     sentences: int = Field(ge=0, description="of the passages, as many as are shown in their place; 0: passages")
     max_doubt: float = Field(ge=0, le=1, description="that passages answer; above it an application declines")
+    quotes: bool = Field(False, description="whether these sentences are the answer, and no model is asked")
 
 
 class LlmSettings(Settings):

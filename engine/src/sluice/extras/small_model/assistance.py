@@ -50,8 +50,8 @@ class SmallModelAssistance:
         limits = self._limits(passages, alone=alone)
         nearest = passages if settings.sentences else []
         if not (doubted and alone):
-            best = nearest[0].page_content if nearest and alone and self._decline is None else ""
-            return SearchResult(passages, nearest, limits=limits, quote=best if is_structured(best) else "")
+            quote = _quote(settings, nearest) if nearest and alone and self._decline is None else ""
+            return SearchResult(passages, nearest, limits=limits, quote=quote)
         return SearchResult([], nearest, declines=not is_personal(question), limits=limits)
 
     async def _found(self, settings: SmallModelSettings, lines: list[str]) -> tuple[list[Document], bool]:
@@ -95,6 +95,13 @@ class SentenceRetriever(PassageRetriever):
     @cached_property
     def _reader(self) -> EvidenceReader:
         return EvidenceReader(getattr(self.search, "embedder", None) or Embedder(self.embedder))
+
+
+def _quote(settings: SmallModelSettings, nearest: Sequence[Document]) -> str:
+    """Return what is answered without a model: a list, a table or code that comes first, or with `quotes` all."""
+    if settings.quotes:
+        return "\n\n".join(dict.fromkeys(one.page_content for one in nearest))
+    return nearest[0].page_content if is_structured(nearest[0].page_content) else ""
 
 
 def grammar(passages: Sequence[str], decline: str) -> str:

@@ -22,7 +22,8 @@ from sluice.template.owned import ENGINE, TEMPLATE_FILES, list_files
 
 # The pointer to the starter data, and the remote that holds them.
 STARTER = ("data.dvc", "dvc-store/")
-_SERVICE = "config/service.yaml"
+_SERVICE, _PARAMS = "config/service.yaml", "pipelines/params.yaml"
+_CHUNKER = "chunker: {name: paragraph, max_words: 120}"
 _DECLINE = "The documents do not say."
 _OWNERS = ".github/CODEOWNERS"
 _OVERLAYS = "k8s/overlays"
@@ -131,8 +132,9 @@ def _words(root: Path, now: Project, project: Project, tracked: Sequence[str], w
     if service and without:
         words |= {service["decline"]: _DECLINE, "  examples:   ": "  examples: []"}
         words |= {f"    - {question}\n": "" for question in page.get("examples", ())}
+        words |= {"  quotes: false": "  quotes: true", _CHUNKER: "chunker: {name: structure, max_words: 200}"}
     for path in tracked:
-        if path == _SERVICE or path.startswith("prompts/"):
+        if path in (_SERVICE, _PARAMS) or path.startswith("prompts/"):
             yield from _edited(root, path, lambda text: _replace(text, words))
 
 

@@ -64,6 +64,14 @@ def test_a_decline_is_followed_by_the_sentences_that_come_nearest() -> None:
     assert ask(UNSAID, help=help_of(2, 0.5), answers="spans")[0].text == testing.DECLINE
 
 
+def test_quotes_are_the_sentences_themselves_and_no_model_is_asked() -> None:
+    answer, chat, _ = ask(SAID, help=help_of(2) | {"quotes": True})
+    assert (answer.text, chat.calls) == ("Canaries start at 5 percent.\n\nAs said.", [])
+    assert [one.text for one in answer.citations] == ["Canaries start at 5 percent", "As said"]
+    answer, chat, _ = ask(UNSAID, help=help_of(2, 0.5) | {"quotes": True})
+    assert (answer.declined, chat.calls) == (True, [])
+
+
 def test_a_decline_by_the_model_is_followed_so_too() -> None:
     answer, chat, _ = ask(SAID, said=f" {testing.DECLINE}", help=help_of(1))
     assert answer.text == f"{testing.DECLINE}\n\n{NEAREST}\n\n1. Canaries start at 5 percent."

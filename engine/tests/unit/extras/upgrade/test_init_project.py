@@ -130,8 +130,11 @@ def test_no_word_of_the_starter_is_left_in_a_project_with_data_of_its_own(tmp_pa
     texts = [path for path in list_files(clone) if not path.startswith(("engine/", "dvc-store/", "docs/images/"))]
     said = {path: (clone / path).read_text().lower() for path in texts}
     assert [(path, word) for path, text in said.items() for word in words if word in text] == []
-    page = yaml.safe_load((clone / "config/service.yaml").read_text())["page"]
-    assert (page["name"], page["examples"]) == ("docs-helper", [])
+    service = yaml.safe_load((clone / "config/service.yaml").read_text())
+    assert (service["page"]["name"], service["page"]["examples"]) == ("docs-helper", [])
+    assert service["small_model"]["quotes"] is True, "the starter's model was trained on other documents"
+    index = yaml.safe_load((clone / "pipelines/params.yaml").read_text())["index"]
+    assert index["chunker"]["name"] == "structure"
     assert all("assistant of the docs of z." in said[f"prompts/{name}.prompt.yml"] for name in ("answer", "finetune"))
     assert call(clone, "prompts", "check").returncode == 0
 
