@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from figures import table, write_block
 
 from sluice.core.workspace import Workspace
 from sluice.extend import Output, Row, answer_key, sentences
@@ -94,18 +95,22 @@ SETS: dict[str, Callable[[Path, Path], tuple[str, str]]] = {"library": library, 
 
 
 def main(options: argparse.Namespace) -> int:
-    columns = ["pages", "chunks", "seconds", "right", "two nearest", "declined", "links redacted", "wrong numbers"]
-    print(f"| set | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|", flush=True)
-    missed = 0
+    rows, missed = [], 0
     for name in options.sets or SETS:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)  # apt's own user writes there
-            work = Path(options.keep or folder)
-            row = measured(name, work)
+            row = measured(name, Path(options.keep or folder))
         missed += row["right"] < LIMITS["right"] or row["declined"] < LIMITS["declined"]
         missed += row["right"] - row["two nearest"] < LIMITS["above two nearest"]
         missed += bool(row["links redacted"] or row["wrong numbers"])
-        print(f"| {name} | {' | '.join(str(row[column]) for column in columns)} |", flush=True)
+        rows.append((name, *map(str, row.values())))
+        print(f"{name}: {row}", file=sys.stderr, flush=True)
+    right, above, declined = (f"{LIMITS[name]:.2f}" for name in ("right", "above two nearest", "declined"))
+    limits = ("at least", "", "", f"{right}, {above} above two nearest", "", declined, "none", "none", "")
+    found = table(("set", *row), [*rows, limits])
+    print(found)
+    if options.write:
+        write_block("own documents", found)
     return 1 if missed else 0
 
 
@@ -205,4 +210,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="default: all")
     parser.add_argument("--keep", help="folder that keeps clones and documents")
+    parser.add_argument("--write", action="store_true", help="write the figures into engine/docs/figures.md")
     sys.exit(main(parser.parse_args()))
