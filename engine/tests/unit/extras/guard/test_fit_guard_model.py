@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, write_document
 from sluice.extras.guard import cli, fit_guard_model, guard_stage
 from sluice.extras.guard.guard_features import foreign
 from sluice.extras.guard.guard_model import DIMENSION, LinearGuardModel
@@ -41,6 +45,18 @@ def embed(texts: Sequence[str]) -> np.ndarray:
 def trained(**changed: Any) -> LinearGuardModel:
     parameters = GuardParameters.model_validate(changed)
     return fit_guard_model.fit(rows(), embed, parameters, "e" * 64)
+
+
+def test_all_documents_are_learnt_as_honest_texts_with_or_without_rows(tmp_path: Path) -> None:
+    for name in ("asked", "new"):
+        write_document(
+            tmp_path / "data" / "corpus", Document(id=name, title=name, licence="MIT", source="us", text=f"Of {name}.")
+        )
+    learnt = guard_stage._own_texts(Workspace(tmp_path))
+    assert {(row.text, row.label) for row in learnt} == {("Of asked.", "benign"), ("Of new.", "benign")}
+    row = {"id": "a", "question": "Who asks?", "answers": ["asked"], "doc_ids": ["asked"]}
+    (tmp_path / "data" / "train.jsonl").write_text(json.dumps(row) + "\n")
+    assert next(one.text for one in guard_stage._own_texts(Workspace(tmp_path))) == "Who asks?"
 
 
 def test_what_was_learnt_is_told_apart_and_the_same_rows_give_the_same_model() -> None:
