@@ -24,7 +24,7 @@ from sluice.core.extras import extras
 ROOT = Path(__file__).parents[3]
 REQUIREMENTS = ROOT / "engine" / "requirements"
 # What runs in the image beside the service: the Jobs of engine/k8s/components/database.
-JOBS = Program(("sluice.cli.index_build", "sluice.release.catalogue", "sluice.retrieval.store_schema"))
+JOBS = Program(("sluice.cli.index_build", "sluice.release.catalogue"))
 # Imported by a name that is no import statement, or on first use.
 BY_NAME = {
     "httptools": "uvicorn parses HTTP with it where it is there",
