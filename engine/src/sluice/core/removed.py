@@ -47,6 +47,7 @@ REMOVED = {
     "sluice fleet advise": "`sluice fleet status` shows the version of each engine (engine/docs/reference/fleet.md)",
     "sluice fleet backstage": "write catalog-info.yaml from fleet.yaml yourself",
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
+    "sluice guard overlap": "read `overlap` of build/guard/report.json",
     "sluice index migrate": "`sluice index load` makes what the store needs",
     "sluice index shard": _ONE_MACHINE,
     "sluice index take": _ONE_MACHINE,
