@@ -136,6 +136,7 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
     (clone / "data" / "train.jsonl").touch()
     with contextlib.redirect_stdout(sys.stderr):
         starter.place(Workspace(clone))
+    _sluice(clone, "guard", "train")
     _sluice(clone, "evaluate")
     return _figures(clone, rows) | {"seconds": round(time.monotonic() - began)}
 

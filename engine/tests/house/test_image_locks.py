@@ -24,7 +24,7 @@ from sluice.core.extras import extras
 ROOT = Path(__file__).parents[3]
 REQUIREMENTS = ROOT / "engine" / "requirements"
 # What runs in the image beside the service: the Jobs of engine/k8s/components/database.
-JOBS = Program(("sluice.cli.index_build", "sluice.release.catalogue", "sluice.retrieval.store_schema"))
+JOBS = Program(("sluice.cli.index_build", "sluice.release.catalogue"))
 # Imported by a name that is no import statement, or on first use.
 BY_NAME = {
     "httptools": "uvicorn parses HTTP with it where it is there",
@@ -41,8 +41,8 @@ UNUSED = {
 # One lock serves every project; what only parts of the engine import is in it without all of these, too.
 _OF_EXTRAS = {
     ("aws_models",): ("aiobotocore", "aioitertools", "wrapt"),
-    ("clients", "tools"): ("jsonschema-rs", "mcp", "mcp-types", "sse-starlette"),
-    ("tools",): ("langgraph-checkpoint-postgres",),
+    ("clients", "tools"): ("jsonschema-rs",),
+    ("tools",): ("langgraph-checkpoint-postgres", "mcp", "mcp-types", "sse-starlette"),
 }
 UNUSED |= {name: " or ".join(of) for of, names in _OF_EXTRAS.items() if not {*of} & extras().keys() for name in names}
 # Imported for a setting that an image cannot have.

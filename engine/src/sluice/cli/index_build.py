@@ -48,7 +48,7 @@ def index_load(
 ) -> None:
     """Load a release's index into the store; existing collections stay."""
     from sluice.release.manifest import load, verify
-    from sluice.retrieval.store_schema import load_release
+    from sluice.retrieval.postgres_collections import load_release
 
     workspace = Workspace.find()
     folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
@@ -59,30 +59,6 @@ def index_load(
         with open_chosen(workspace, name, wait=wait) as connection:
             info = load_release(connection, folder / "index", manifest.id, vectors)
         print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
-
-
-@group.command("migrate")
-def index_migrate(
-    to: Annotated[str, typer.Option(help="Target revision; `base` is the state before the first one.")] = "head",
-    wait: Wait = 0,
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-    tenants: OfTenants = False,
-) -> None:
-    """Migrate the store's schema, completely or not at all; the live release keeps running.
-
-    Downgrading (`--to` with an older revision) loses the record of what each release loaded."""
-    from sluice.retrieval.store_schema import migrate
-
-    workspace = Workspace.find()
-    for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
-        with open_chosen(workspace, name, wait=wait, autocommit=False) as connection:
-            done = migrate(connection, to=to)
-        for step in done.steps:
-            print(step)
-        where = f"store {name}: " if tenants else ""
-        print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
 
 
 def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: str = "") -> Stores:
@@ -101,7 +77,7 @@ def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, 
 
 @contextmanager
 def open_chosen(
-    workspace: Workspace, store: str = "", env: str = "", tenant: str = "", *, wait: float = 0, autocommit: bool = True
+    workspace: Workspace, store: str = "", env: str = "", tenant: str = "", *, wait: float = 0
 ) -> Iterator[psycopg.Connection[Any]]:
     from sluice.retrieval.postgres_connections import connected
     from sluice.retrieval.stores import open_store
@@ -109,6 +85,6 @@ def open_chosen(
     stores = chosen_stores(workspace, store, env, tenant)
     with (
         open_store(stores.chosen, workspace.state) as address,
-        connected(stores, address, wait=wait, autocommit=autocommit) as connection,
+        connected(stores, address, wait=wait) as connection,
     ):
         yield connection

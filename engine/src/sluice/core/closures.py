@@ -3,7 +3,7 @@ locks.
 
 The graph is grimp's: imports inside functions count, those for type checkers don't. A module that imports by name
 brings the modules whose names stand in it as strings; calls of core/extras.py bring what extras have for them. A
-package that has a module of the closure brings its data files: templates, pages, styles, cases, migrations."""
+package that has a module of the closure brings its data files: templates, pages, styles, cases."""
 
 from __future__ import annotations
 

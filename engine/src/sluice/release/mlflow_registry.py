@@ -170,8 +170,7 @@ def _first(versions: Any) -> str | None:
     return str(found[0].version) if found else None
 
 
-_SPEED = ("seconds", "tokens_per_second", "effective_tokens_per_second")
-_FIGURES = (*_SPEED, "samples", "held", "skipped", "passes", "peak_memory_bytes")
+_FIGURES = ("seconds", "tokens_per_second", "samples", "held", "skipped", "passes", "peak_memory_bytes")
 
 
 def recorded_params(record: Mapping[str, Any]) -> dict[str, str]:

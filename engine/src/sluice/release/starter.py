@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -125,9 +124,9 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
     return found
 
 
-def place(workspace: Workspace) -> None:
-    """Make data/ and build/ servable from the starter: no DVC, no training, no question asked. Own documents in data/
-    are indexed, the guard model learns that they are honest, and the starter's model answers from them."""
+def place(workspace: Workspace) -> bool:
+    """Make data/ and build/ servable from the starter: no DVC, no training, no question asked. Documents that are in
+    data/ already are indexed, and the starter's model answers from them. Return whether they aren't the starter's."""
     from sluice.retrieval import index_stage
 
     if not workspace.data.is_dir():
@@ -137,36 +136,17 @@ def place(workspace: Workspace) -> None:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, draft / name)
         draft.replace(workspace.data)
-    known, stages = _record(workspace), _trained(workspace)
-    own = known is not None and "guard" in stages and "data/corpus" in _changed(workspace, known, "guard")
-    if own:
-        stages.remove("guard")
-        _learn_documents(workspace)
-    if missing := [stage for stage in stages if not take(workspace, stage, to_try=True)]:
+    if missing := [stage for stage in _trained(workspace) if not take(workspace, stage, to_try=True)]:
         raise SluiceError(
             f"{POINTER}: the starter has no {' and no '.join(missing)} for what is checked out here",
             remedy="build it: `make release`",
         )
+    known = _record(workspace)
+    own = known is not None and "data/corpus" in _changed(workspace, known, "train")
     if own or not (workspace.build / "index" / "index.json").is_file():
         index_stage.run(workspace)
     place_responses(workspace)
-
-
-def _learn_documents(workspace: Workspace) -> None:
-    """Train the guard model, unless it was trained on these documents."""
-    marker, model = workspace.state / "starter.guard", workspace.build / "guard" / "guard.safetensors"
-
-    def made() -> str:
-        return digest_of([inputs(workspace, "guard"), digest_of_file(model) if model.is_file() else ""])
-
-    if marker.is_file() and marker.read_text() == made():
-        return
-    _say("guard: learning that your documents are honest, about two minutes")
-    command = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]["guard"]["cmd"]
-    program, *words = command.split()
-    if subprocess.run([Path(sys.executable).with_name(program), *words], cwd=workspace.root).returncode:
-        raise SluiceError(f"`{command}` failed", remedy="read what it says above")
-    write_atomic(marker, made())
+    return own
 
 
 def record(workspace: Workspace) -> StarterRecord:

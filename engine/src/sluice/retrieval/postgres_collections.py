@@ -153,6 +153,31 @@ def ensure_collection(
     return info
 
 
+def load_release(
+    connection: psycopg.Connection[Any], folder: Path, release: str, vectors: VectorSettings | None = None
+) -> IndexInfo:
+    """Load an index beside what is there and record it as that of a release."""
+    with connection.transaction():
+        info = ensure_collection(connection, folder, vectors)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS sluice_releases"
+            " (id text PRIMARY KEY, collection text NOT NULL, loaded timestamptz NOT NULL DEFAULT now())"
+        )
+        connection.execute(
+            "INSERT INTO sluice_releases (id, collection) VALUES (%s, %s)"
+            " ON CONFLICT (id) DO UPDATE SET collection = excluded.collection, loaded = now()",
+            (release, info.collection),
+        )
+    return info
+
+
+def collections_of_releases(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """Return the collection of each release that was loaded into the store, by its id."""
+    if connection.execute("SELECT to_regclass('sluice_releases')").fetchone() == (None,):
+        return {}
+    return {str(row[0]): str(row[1]) for row in connection.execute("SELECT id, collection FROM sluice_releases")}
+
+
 def _load(
     connection: psycopg.Connection[Any], description: TableDescription, chunks: Sequence[Chunk], vectors: Vectors
 ) -> None:

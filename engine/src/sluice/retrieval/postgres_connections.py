@@ -106,12 +106,10 @@ class BoundedPool:
 
 
 @contextmanager
-def connected(
-    stores: Stores, address: str, *, autocommit: bool = True, wait: float = 0.0
-) -> Iterator[psycopg.Connection[Any]]:
+def connected(stores: Stores, address: str, *, wait: float = 0.0) -> Iterator[psycopg.Connection[Any]]:
     end = time.monotonic() + wait
     try:
-        with _connect(address, autocommit, stores.chosen.timeout_seconds, end) as connection:
+        with _connect(address, stores.chosen.timeout_seconds, end) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise SluiceError(
@@ -120,10 +118,10 @@ def connected(
         ) from error
 
 
-def _connect(address: str, autocommit: bool, seconds: float, end: float) -> psycopg.Connection[Any]:
+def _connect(address: str, seconds: float, end: float) -> psycopg.Connection[Any]:
     while True:
         try:
-            return psycopg.connect(address, autocommit=autocommit, **_limits(seconds))
+            return psycopg.connect(address, autocommit=True, **_limits(seconds))
         except psycopg.OperationalError:
             if time.monotonic() + _PAUSE > end:
                 raise

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import nearest, read_yaml
+from sluice.core.settings import nearest, read_yaml, validated
 from sluice.release.gates import Gate, load_gates
-from sluice.rollout.argo_models import REMEDY, AnalysisTemplate, StepArg, validate
+from sluice.rollout.argo_models import REMEDY, AnalysisTemplate, StepArg
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _HEAD = """\
@@ -107,7 +107,8 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
     path = folder / f"{name}.yaml"
     document, lines = read_yaml(path)
-    values = {arg.name: arg.value for arg in validate(path, document, lines, AnalysisTemplate).spec.args}
+    template = validated(path, document or {}, lines, AnalysisTemplate, remedy=REMEDY)
+    values = {arg.name: arg.value for arg in template.spec.args}
     for arg in overrides:
         if arg.value is None:
             continue

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from sluice.core.errors import ValidationErrors
-from sluice.core.settings import Place, Settings, place_of
+from sluice.core.settings import Settings
 
 REMEDY = "engine/docs/reference/rollout.md lists what the rehearsal runs; remove the rest, or teach the rehearsal first"
-Lines = Mapping[Place, int]
 # What a cluster checks by its own schemas.
 _MAPPING = dict[str, Any]
 
@@ -115,18 +111,3 @@ class AnalysisTemplate(Settings):
     kind: Literal["AnalysisTemplate"]
     metadata: _MAPPING
     spec: _TemplateSpec
-
-
-M = TypeVar("M", bound=Settings)
-
-
-def validate(path: Path, document: Any, lines: Lines, model: type[M]) -> M:
-    """Validate a document; each fault is `path:line: where: what`."""
-    try:
-        return model.model_validate(document if document is not None else {})
-    except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            what = "not supported by the rehearsal" if fault["type"] == "extra_forbidden" else fault["msg"]
-            faults.append(f"{place_of(path, fault['loc'], lines)}: {what}")
-        raise ValidationErrors(str(path), faults, remedy=REMEDY) from None

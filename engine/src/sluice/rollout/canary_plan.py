@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from sluice.core.errors import ValidationErrors
-from sluice.core.settings import Place, place_of, read_yaml
+from sluice.core.settings import Place, place_of, read_yaml, validated
 from sluice.rollout.analysis_templates import (
     LoadParameters,
     Parameters,
@@ -18,7 +18,7 @@ from sluice.rollout.analysis_templates import (
     parse_duration,
     read_parameters,
 )
-from sluice.rollout.argo_models import REMEDY, Rollout, StepSpec, validate
+from sluice.rollout.argo_models import REMEDY, Rollout, StepSpec
 
 # Below the repository, whose canary is described in k8s/base/rollout.yaml.
 TEMPLATES = Path("engine", "k8s", "analysis")
@@ -72,7 +72,7 @@ def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
     checkout = path.parents[2]
     read = partial(read_parameters, (root or checkout) / TEMPLATES, shapes=known_shapes(checkout))
     document, lines = read_yaml(path)
-    specs = validate(path, document, lines, Rollout).spec.strategy.canary.steps
+    specs = validated(path, document or {}, lines, Rollout, remedy=REMEDY).spec.strategy.canary.steps
     faults: list[str] = []
     steps: list[Step] = []
     weight = -1

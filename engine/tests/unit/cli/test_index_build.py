@@ -50,11 +50,7 @@ def run(sluice: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int,
     return call
 
 
-def test_migrate_and_load(workspace: Workspace, release: str, run: Callable[..., tuple[int, str]]) -> None:
-    status, said = run("index", "load", release)
-    assert (status, "run `sluice index migrate`" in said) == (1, True), said
-    assert run("index", "migrate")[1].endswith("schema 0002\n")
-    assert run("index", "migrate") == (0, "schema 0002: nothing to do\n")
+def test_load(workspace: Workspace, release: str, run: Callable[..., tuple[int, str]]) -> None:
     status, said = run("index", "load", release)
     assert (status, re.sub("_[0-9a-f]{16},", "_…,", said)) == (0, f"{release}: chunks_v3_…, 4 chunks\n")
     assert run("index", "load", str(workspace.releases / release)) == (0, said)
@@ -66,7 +62,6 @@ def test_a_job_loads_what_it_has_fetched_of_a_release(
     whole, fetched = workspace.releases / release, tmp_path / "release"
     shutil.copytree(whole / "index", fetched / "index")
     shutil.copy(whole / "release.json", fetched)
-    assert run("index", "migrate")[0] == 0
     status, said = run("index", "load", str(fetched))
     assert (status, said.startswith(f"{release}: chunks_v3_")) == (0, True), said
     (fetched / "index" / "vectors.npy").unlink()
@@ -80,6 +75,5 @@ def test_a_store_that_does_not_come_is_named(
     stores = "default: x\nstores:\n  x:\n    kind: postgres\n    url_env: NOBODY_STORE\n    timeout_seconds: 1\n"
     (workspace.config / "stores.yaml").write_text(stores)
     monkeypatch.setenv("NOBODY_STORE", "postgresql://nobody@127.0.0.1:9/x")
-    for words in (("migrate", "--wait", "1"), ("load", release)):
-        status, said = run("index", *words)
-        assert (status, "store 'x' cannot be reached" in said) == (1, True), said
+    status, said = run("index", "load", release, "--wait", "1")
+    assert (status, "store 'x' cannot be reached" in said) == (1, True), said

@@ -108,8 +108,7 @@ class FakeGitHub:
     """`comments` on pull request 7 by id, `issues` by number, each with its `comments`; `asked` has (method, path) of
     each request. `script`: answers to give before anything else, a (status, headers) for each request that matches the
     method; 0 closes the connection, and a header `message` is what it says. `before` runs at a request.
-    `pauses`: what the client would have waited before it asked again, in seconds. `unchanged`: paths that got
-    a 304."""
+    `pauses`: what the client would have waited before it asked again, in seconds."""
 
     url: str = ""
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -120,7 +119,6 @@ class FakeGitHub:
     before: Callable[[str, str], None] = lambda _method, _path: None
     carried_out: bool = False
     pauses: list[float] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, body: str, login: str = "github-actions[bot]") -> int:
@@ -262,11 +260,6 @@ def fake_github(fake: F) -> Iterator[F]:
 
         def _send(self, status: int, value: Any, headers: dict[str, str]) -> None:
             raw = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
-            if (self.command, status) == ("GET", 200):  # docs.github.com, Best practices: conditional requests
-                headers = {**headers, "ETag": f'W/"{hashlib.sha256(raw).hexdigest()}"'}
-                if self.headers.get("If-None-Match") == headers["ETag"]:
-                    fake.unchanged.append(self.path)
-                    status, raw = 304, b""
             self.reply(status, raw, headers=headers)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve

@@ -135,11 +135,6 @@ def test_converted_once_and_again_when_tampered(spec, cache: Path, conversions: 
     assert not list(cache.rglob("*.draft"))
 
 
-def test_a_conversion_of_an_older_release_says_what_to_do(spec) -> None:
-    with pytest.raises(ValueError, match=r"bert-q8_0 is no longer served.*make the release again: `make release`"):
-        spec(convert="bert-q8_0")
-
-
 @pytest.mark.parametrize(
     ("source", "form"),
     [

@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sluice.core.atomic_files import read_json, write_atomic, write_json
-from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import REBUILD, ResponseCache
 from sluice.jobs.dvc_pipeline import dvc, hand_out
@@ -127,27 +125,6 @@ def test_recorded_answers_are_replayed_and_scores_are_not(tree: Workspace) -> No
     assert cache.get(KEY) == ANSWER
     assert cache.get(SCORES) is None
     assert cache.get(MISSED) is None
-
-
-def test_the_guard_learns_documents_of_ones_own_once(tree: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[list[str]] = []
-
-    def run(command: list[str], **_: Any) -> SimpleNamespace:
-        ran.append(command[1:])
-        write_json(tree.build / "guard" / "guard.safetensors", {"trained": len(ran)})
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(starter.subprocess, "run", run)
-    monkeypatch.setattr("sluice.retrieval.index_stage.run", lambda _: None)
-    for text, trained in (("Ours.\n", 1), ("Ours.\n", 1), ("Ours, too.\n", 2)):
-        write_atomic(tree.data / "corpus" / "own.md", text)
-        starter.place(tree)
-        assert ran == [["guard", "train"]] * trained
-        assert read_json(tree.build / "guard" / "guard.safetensors") == {"trained": trained}
-    monkeypatch.setattr(starter.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1))
-    write_atomic(tree.data / "corpus" / "own.md", "Ours again.\n")
-    with pytest.raises(SluiceError, match="`sluice guard train` failed"):
-        starter.place(tree)
 
 
 def test_a_newer_starter_replaces_the_objects_of_an_older_one(tree: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
-from sluice.retrieval.store_schema import load_release, migrate
+from sluice.retrieval.postgres_collections import load_release
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
 
 _NUMBERS = itertools.count()
@@ -119,8 +119,6 @@ OLD, NEW, STOPPED = "r-111111111111", "r-222222222222", "r-333333333333"
 
 @pytest.fixture
 def store(database: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(database) as connection:
-        migrate(connection)
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection
 

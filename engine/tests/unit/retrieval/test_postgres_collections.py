@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from sluice.core.processes import wait_until
 from sluice.retrieval.index_files import IndexInfo, read_index
-from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
+from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections, load_release
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
+from starter_files import ROOT
 
-from .conftest import Scattered, corpus
+from .conftest import OLD, Scattered, corpus
 
 pytestmark = pytest.mark.real
 Build = Callable[..., IndexInfo]
@@ -119,3 +124,100 @@ def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
     assert list_collections(connection) == []
     assert ensure_collection(connection, tmp_path / "index") == info
     assert list_collections(connection) == [info.collection]
+
+
+def test_a_release_is_loaded_once(store: psycopg.Connection[Any], loaded: dict[str, str], tmp_path: Path) -> None:
+    before = store.execute("SELECT id, collection FROM sluice_releases ORDER BY 1").fetchall()
+    load_release(store, tmp_path / OLD, OLD)
+    assert store.execute("SELECT id, collection FROM sluice_releases ORDER BY 1").fetchall() == before
+    assert list_collections(store) == sorted(loaded.values())
+
+
+def test_two_load_into_an_empty_store_at_once(database: str, build: Callable[..., Any], tmp_path: Path) -> None:
+    build()
+
+    def load(release: str) -> str:
+        with psycopg.connect(database, autocommit=True) as connection:
+            return load_release(connection, tmp_path / "index", release).collection
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len({*pool.map(load, ("r-111111111111", "r-222222222222"))}) == 1
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM sluice_releases").fetchone() == (2,)
+
+
+class Reader(threading.Thread):
+    """Searches at a steady rate, as a pod of the live release does."""
+
+    def __init__(self, search: Callable[[], Any]) -> None:
+        super().__init__()
+        self._search, self._over = search, threading.Event()
+        self.answered = 0
+
+    def __enter__(self) -> Reader:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            assert self._search()
+            self.answered += 1
+
+    def more(self, count: int = 20) -> None:
+        goal = self.answered + count
+        assert wait_until(lambda: self.answered >= goal or not self.is_alive(), seconds=60)
+        assert self.is_alive(), "a search failed"
+
+
+def test_a_running_release_answers_through_a_load(
+    database: str, build: Callable[..., Any], documents: list[Any], tmp_path: Path, stores: Stores
+) -> None:
+    build(out=tmp_path / "old")
+    build(documents[1:], out=tmp_path / "new")
+    with (
+        open_retriever(tmp_path / "old", Scattered(), stores, tmp_path) as retriever,
+        Reader(lambda: retriever.search("Who is paged?", k=1)) as reader,
+    ):
+        reader.more()
+        with psycopg.connect(database, autocommit=True) as connection:
+            load_release(connection, tmp_path / "new", "r-111111111111")
+        reader.more()
+
+
+PAGE = ROOT / "docs" / "aws.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the project has no docs/aws.md")
+def test_a_service_answers_as_the_user_of_the_page_that_is_no_owner(
+    database: str, build: Callable[..., Any], tmp_path: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (statements,) = re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    name = "sluice_user_test"
+    build()
+    with psycopg.connect(database, autocommit=True) as owner:
+        where = owner.execute("SELECT current_database()").fetchone()
+        assert where
+        made = re.sub(r"\bsluice\b", name, statements).replace(f"DATABASE {name}", f'DATABASE "{where[0]}"')
+        for statement in filter(str.strip, made.split(";")):
+            owner.execute(statement.encode())
+        try:
+            address = psycopg.conninfo.make_conninfo(database, user=name, password="…")
+            with psycopg.connect(address) as user:
+                granted = user.execute("SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = user")
+                assert granted.fetchone() == (False, False, False)
+                load_release(user, tmp_path / "index", "r-111111111111")
+            monkeypatch.setenv("RETRIEVAL_TEST_STORE", address)
+            with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
+                assert retriever.search("leave", k=2)
+            with psycopg.connect(address) as user, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                user.execute("CREATE ROLE another")
+            with psycopg.connect(database, user="sluice_b", password="…") as second:
+                assert second.execute("SELECT current_user").fetchone() == (name,), "what it makes is the first one's"
+                assert second.execute("SELECT count(*) FROM sluice_releases").fetchone() == (1,)
+        finally:
+            owner.execute(f"DROP OWNED BY {name} CASCADE".encode())
+            owner.execute(f"DROP ROLE sluice_b, {name}".encode())

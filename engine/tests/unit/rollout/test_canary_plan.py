@@ -71,7 +71,7 @@ ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: not supported by the rehearsal"),
+        ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: unknown key"),
         ("- setCanaryScale: {}\n", "steps.0: setCanaryScale is exactly one of replicas, weight, matchTrafficWeight"),
         ("- pause: {}\n", "steps.0.pause.duration: Field required"),
         ("- pause: {duration: soon}\n", "steps.0: 'soon' is not a duration"),

@@ -12,11 +12,10 @@ import typer
 
 from sluice.cli.common import print_json
 from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, open_chosen
-from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from sluice.llm.model_files import Models, PinnedFiles
+    from sluice.llm.model_files import Models
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection; default: the one of build/index.")]
 
@@ -94,30 +93,6 @@ def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenan
     print(f"{collection}: dropped")
 
 
-def models_list() -> None:
-    """List the models in config/models.yaml: licence, size in the cache, sha256 and source."""
-    from sluice.llm.model_files import load_models
-
-    workspace = Workspace.find()
-    for role, model, file in load_models(workspace.config / "models.yaml").pinned():
-        size = f"{found / 2**20:.0f} MiB" if (found := size_of(file, workspace.cache)) else "not fetched"
-        print(f"{role}: {model.name} ({model.licence}), {size}, sha256 {file.sha256[:16]}…, {file.source}")
-
-
-def models_verify() -> None:
-    """Verify the sha256 of every cached file that config/models.yaml pins; report all faults at once."""
-    from sluice.core.errors import ValidationErrors
-    from sluice.llm.model_files import load_models
-
-    workspace = Workspace.find()
-    models = load_models(workspace.config / "models.yaml")
-    if faults := faults_of(models, workspace.cache):
-        raise ValidationErrors(
-            str(workspace.cache), faults, remedy="delete what is wrong and fetch it again: `sluice models pull`"
-        )
-    print("every file of every model is as config/models.yaml pins it")
-
-
 def models_prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted; delete nothing.")] = False,
 ) -> None:
@@ -137,26 +112,10 @@ def models_prune(
         print("every cached model is named")
 
 
-def size_of(model: PinnedFiles, cache: Path) -> int:
-    """Return the bytes of a model's files and of what was made of them; 0 if one is not fetched."""
-    files = list(model.cached(cache))
-    return _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
-
-
-def faults_of(models: Models, cache: Path) -> list[str]:
-    faults = []
-    for _, _, pinned in models.pinned():
-        for path, sha256 in pinned.cached(cache).items():
-            if not path.is_file():
-                faults.append(f"{path}: not fetched")
-            elif (found := digest_of_file(path)) != sha256:
-                faults.append(f"{path}: sha256 is {found}, but config/models.yaml pins {sha256}")
-    return faults
-
-
 def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
     """Return the folders of cached models that nothing names, with their bytes."""
-    kept = {path.parent for models in named for _, _, pinned in models.pinned() for path in pinned.cached(cache)}
+    pinned = (files for models in named for _, spec in models for files in (spec, spec.weights) if files)
+    kept = {path.parent for files in pinned for path in files.cached(cache)}
     return {folder: _bytes_in(folder) for folder in sorted((cache / "models").glob("*/")) if folder not in kept}
 
 
@@ -192,7 +151,5 @@ def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["index"].command("prune")(index_prune)
     groups["index"].command("drop")(index_drop)
     groups["index"].command("verify")(index_verify)
-    groups["models"].command("list")(models_list)
-    groups["models"].command("verify")(models_verify)
     groups["models"].command("prune")(models_prune)
     groups["release"].command("prune")(release_prune)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,14 @@ from psycopg.rows import dict_row
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
-from sluice.retrieval.postgres_collections import describe, drop, list_collections, vector_indexed, words_of
-from sluice.retrieval.store_schema import require_current
+from sluice.retrieval.postgres_collections import (
+    collections_of_releases,
+    describe,
+    drop,
+    list_collections,
+    vector_indexed,
+    words_of,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,11 +29,8 @@ UNRECORDED = "stays, it was not loaded by `sluice index load`"
 
 
 def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
-    releases: dict[str, str] = {}
-    with suppress(SluiceError):
-        require_current(connection)
-        releases = _collections_of_releases(connection)
-    return [f"it is of release {release}" for release, name in releases.items() if name == collection]
+    releases = collections_of_releases(connection).items()
+    return [f"it is of release {release}" for release, name in releases if name == collection]
 
 
 def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
@@ -44,8 +46,7 @@ def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
 def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> dict[str, str]:
     """Drop the collections that only other releases have, unless a service searches them; return what became of each
     that no release to keep has."""
-    require_current(connection)
-    recorded = _collections_of_releases(connection)
+    recorded = collections_of_releases(connection)
     for release in keep:
         if release not in recorded:
             remedy = f"it holds {', '.join(sorted(recorded)) or 'none'}; nothing was dropped"
@@ -67,10 +68,6 @@ def require_collection(connection: psycopg.Connection[Any], collection: str) -> 
     if collection not in known:
         said = f"{collection}: no such collection in the store{nearest(collection, known)}"
         raise SluiceError(said, remedy="`sluice index list` lists them")
-
-
-def _collections_of_releases(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    return {str(row[0]): str(row[1]) for row in connection.execute("SELECT id, collection FROM sluice_releases")}
 
 
 @dataclass(frozen=True)

@@ -55,28 +55,20 @@ def upgrade(
     skip_rings: Annotated[
         str, typer.Option(help="Upgrade all rings at once and record this reason, such as CVE-2026-1.")
     ] = "",
-    wait: Annotated[int, typer.Option(help="Minutes to wait for a verdict, checking every minute.", min=0)] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Prepare every upgrade on this machine; push and open nothing.")
     ] = False,
 ) -> None:
     """Open the upgrade's pull requests ring by ring, each once the previous ring's verdicts aren't worse.
 
-    You can rerun it at any time: GitHub holds the state. If a project gets worse, it stops and opens one issue in the
-    repository that GITHUB_REPOSITORY names."""
-    import time
-
+    Run it again, such as hourly, until all rings have passed: GitHub holds the state. If a project gets worse, it stops
+    and opens one issue in the repository that GITHUB_REPOSITORY names."""
     from sluice.extras.fleet.fleet_file import load_fleet
     from sluice.extras.fleet.fleet_upgrade import advance
     from sluice.github.workflow_run import write_job_summary
 
     fleet, folder = load_fleet(file), folder_of(file)
-    for left in range(wait, -1, -1):
-        found = advance(fleet, os.environ, folder, version=to, skip=skip_rings, dry_run=dry_run)
-        if not found.pending or not left:
-            break
-        to = found.version  # a version that is released meanwhile waits for the next run
-        time.sleep(60)
+    found = advance(fleet, os.environ, folder, version=to, skip=skip_rings, dry_run=dry_run)
     print(found.text(), end="")
     write_job_summary(found.text(), os.environ)
     if found.stopped:

@@ -42,7 +42,7 @@ _ACTIONS = "github-actions"
 _AGAIN = ("action_required", "cancelled", "stale")  # a person or a newer run decides
 State = Literal["upgraded", "not worse", "worse", "waiting", "to open", "blocked", "unknown", "later"]
 AT_ONCE = 4  # GitHub's limit of what is made in a minute is 80
-_PASSED, _OPEN = ("upgraded", "not worse"), ("waiting", "unknown")
+_PASSED = ("upgraded", "not worse")
 
 
 class ProjectUpgrade(Settings):
@@ -160,10 +160,6 @@ class FleetUpgrade:
         told = [one for one in self.projects if one.state == "blocked" or one.notes]
         named = "".join(f"- {one.repository}: {'; '.join(filter(None, [one.reason, *one.notes]))}\n" for one in told)
         return f"{head}\n\n{table(('project', 'ring', 'state', 'why', 'pull request'), rows)}\n{named}"
-
-    @property
-    def pending(self) -> bool:
-        return bool(self.ring) and not self.stopped and any(one.state in _OPEN for one in self.projects)
 
     @property
     def summary(self) -> str:

@@ -1,8 +1,4 @@
-"""Reads one repository: its state through GitHub's API, and its files from a bare mirror on this machine.
-
-Answers are kept with their ETag, one file for each address: a 304 does not count against the primary rate limit where
-the request is authorised (GitHub's documentation of the REST API 2022-11-28, Best practices).
-"""
+"""Reads one repository: its state through GitHub's API, and its files from a bare mirror on this machine."""
 
 from __future__ import annotations
 
@@ -14,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sluice.core.atomic_files import read_json, write_json
-from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER
 from sluice.core.git import SERVER, run, run_bytes, sign_in_to_github
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
 _LONGEST = 400
 _GATES = Path("config/gates.yaml")
 AT_ONCE = 8  # GitHub refuses more than a hundred requests at a time, of all that use the token
-_CODE = digest_of_file(Path(__file__))[:12]  # facts that other code has found are read anew
 _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")  # no process is left behind
 
 
@@ -87,19 +80,8 @@ class GitHubReader:
 
     def get(self, path: str = "") -> Any:
         """Return the JSON of a path below the repository, such as `/branches/main`."""
-        path = f"/repos/{self.name}{path}"
-        requester = self.repository.requester
-        file = self.folder / "answers" / f"{digest_of(requester.base_url + path)}.json"
-        kept: dict[str, Any] = read_json(file) if file.is_file() else {}
-        asked = {"If-None-Match": kept["etag"]} if kept else {}
         with refusals():
-            headers, answer = requester.requestJsonAndCheck("GET", path, headers=asked)
-        if answer is None and kept:  # 304
-            return kept["answer"]
-        if etag := headers.get("etag"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"etag": etag, "answer": answer})
-        return answer
+            return self.repository.requester.requestJsonAndCheck("GET", f"/repos/{self.name}{path}")[1]
 
     def look(self) -> tuple[dict[str, Any], dict[str, Any], GitHubReader]:
         """Return the repository, its default branch, and the reader of the name that it has now: PyGithub 2.10.0
@@ -156,23 +138,16 @@ class ProjectFacts(Settings):
 
 
 def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFacts:
-    """Return the facts of a commit, which are kept: a commit does not change."""
-    kept = mirror.folder / "facts" / f"{commit}-{_CODE}.json"
-    if kept.is_file():
-        return ProjectFacts.model_validate(read_json(kept))
     mirror.bring(commit)
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         files = check_out(mirror.folder, commit, Path(name) / "files")
         try:
             if lock := read_lock(files):  # the template's files are looked at, not what a project's address serves
                 (fetch_version(str(template.folder), lock.version, Path(name)) / ENGINE).rename(files / ENGINE)
-            facts = _facts(files)
+            return _facts(files)
         except SluiceError as error:
             said = error.message.replace(f"{files}/", "")
             raise SluiceError(said, remedy="a project is made from the template, and has all of its engine") from None
-    kept.parent.mkdir(exist_ok=True)
-    write_json(kept, facts.model_dump(mode="json"))
-    return facts
 
 
 def _facts(root: Path) -> ProjectFacts:

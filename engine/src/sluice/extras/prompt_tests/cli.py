@@ -45,10 +45,10 @@ def prompts_show(
     values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; repeatable.")] = None,
 ) -> None:
     """Render a prompt as the model sees it; variables without a value stay as written."""
-    from sluice.extras.prompt_tests.prompt_cases import find_prompt, parse_values, preview
+    from sluice.extras.prompt_tests.prompt_cases import find_prompt, preview
 
     prompt = find_prompt(Workspace.find().prompts, name)
-    for message in preview(prompt, parse_values(prompt, values or [])):
+    for message in preview(prompt, values or []):
         print(f"[{message['role']}]\n{message['content']}\n")
 
 

@@ -143,14 +143,6 @@ def _case(prompt: Prompt, line: CaseLine) -> PromptCase:
     return PromptCase(prompt, row, prompt.render(**line.vars), declines, decline)
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "string": str,
-    "integer": int,
-    "number": float,
-    "boolean": {"true": True, "false": False}.__getitem__,
-}
-
-
 def find_prompt(folder: Path, name: str) -> Prompt:
     known = [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
     if name not in known:
@@ -160,38 +152,13 @@ def find_prompt(folder: Path, name: str) -> Prompt:
     return load_prompt(folder / f"{name}{SUFFIX}")
 
 
-def preview(prompt: Prompt, values: dict[str, Any]) -> list[dict[str, str]]:
-    """Render a prompt; variables without a value stay as written."""
-    texts = tuple(variable.model_copy(update={"type": "string"}) for variable in prompt.variables)
-    unfilled = {variable.name: f"{{{{{variable.name}}}}}" for variable in texts}
-    return prompt.model_copy(update={"variables": texts}).render(**(unfilled | values))
-
-
-def parse_values(prompt: Prompt, pairs: Iterable[str]) -> dict[str, Any]:
-    """Parse `variable=value` pairs by the variables' types. Raises ValidationErrors with every fault."""
-    variables = {variable.name: variable for variable in prompt.variables}
-    values: dict[str, Any] = {}
-    faults = []
+def preview(prompt: Prompt, pairs: Iterable[str]) -> list[dict[str, str]]:
+    """Render a prompt with `variable=value` pairs; variables without a value stay as written."""
+    values = {variable.name: f"{{{{{variable.name}}}}}" for variable in prompt.variables}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            faults.append(f"{pair!r}: write variable=value")
-        elif name not in variables:
-            faults.append(f"{pair!r}: no variable {name!r}{nearest(name, list(variables))}")
-        elif name in values:
-            faults.append(f"{pair!r}: {name} has a value already")
-        else:
-            kind = variables[name].type
-            try:
-                value = _PARSERS[kind](text)
-                fault = variables[name].fault(value)
-            except (ValueError, KeyError):
-                fault = f"{text!r} is no {'true or false' if kind == 'boolean' else kind}"
-            if fault:
-                faults.append(f"{pair!r}: {fault}")
-            else:
-                values[name] = value
-    if faults:
-        known = ", ".join(f"{variable.name} ({variable.type})" for variable in prompt.variables) or "none"
-        raise ValidationErrors(f"prompt {prompt.name}", faults, remedy=f"its variables: {known}")
-    return values
+            raise SluiceError(f"{pair!r}: write variable=value")
+        values[name] = text
+    texts = tuple(variable.model_copy(update={"type": "string"}) for variable in prompt.variables)
+    return prompt.model_copy(update={"variables": texts}).render(**values)

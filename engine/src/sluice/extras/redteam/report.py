@@ -135,7 +135,6 @@ class RedTeamResult(Settings):
     """The run of a release, the working tree or an address; `unjudged` metrics need a `complete` run. `garak`: its
     version, if it ran; its probes are among the families."""
 
-    schema_version: int = 2
     subject: str
     seconds: float
     complete: bool

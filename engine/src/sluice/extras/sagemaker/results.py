@@ -14,7 +14,7 @@ from typing import Any
 
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
-from sluice.core.tracking import open_tracking
+from sluice.core.tracking import log_values, open_tracking
 from sluice.core.workspace import Workspace
 from sluice.extras.sagemaker.aws_clients import AwsAccount, asking, client
 from sluice.extras.sagemaker.pipeline_runs import Execution, ExecutionStep
@@ -88,8 +88,6 @@ def record(
 ) -> None:
     """Log parameters, loss, figures and cost as one run of MLflow, unless that is there."""
     client, experiment = open_tracking(workspace, EXPERIMENT)
-    from mlflow.entities import Metric, Param
-
     for earlier in client.search_runs([experiment], f"tags.execution = '{tags['execution']}'"):
         if earlier.info.status == "FINISHED":
             return
@@ -98,13 +96,13 @@ def record(
     training = read_json(adapter / "training.json")
     figures = read_json(evaluated) if evaluated.is_file() else {}
     run = str(client.create_run(experiment, run_name=tags["execution"].rpartition("/")[2], tags=dict(tags)).info.run_id)
-    metrics = [Metric("train_loss", value, 0, step) for step, value in training.get("loss", [])]
+    metrics = [("train_loss", value, step) for step, value in training.get("loss", [])]
     numbers = {name: value for name, value in training.items() if isinstance(value, (int, float))}
     values = {f"train_{name}": value for name, value in numbers.items()} | figures | {"cost_usd": spent}
-    metrics += [Metric(name, float(value), 0, 0) for name, value in values.items() if value is not None]
+    metrics += [(name, float(value), 0) for name, value in values.items() if value is not None]
     machines = {"instance_type": settings.jobs.train.instance_type, "instances": settings.jobs.train.instances}
     params = {**training.get("parameters", {}), **machines, "base_sha256": training.get("base_sha256", "")}
-    client.log_batch(run, metrics=metrics, params=[Param(name, str(value)) for name, value in params.items()])
+    log_values(client, run, metrics, {name: str(value) for name, value in params.items()})
     client.log_artifacts(run, str(adapter), "adapter")
     if gates.is_file():
         client.log_artifact(run, str(gates))

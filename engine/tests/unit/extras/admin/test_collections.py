@@ -13,9 +13,8 @@ from sluice.core.processes import wait_until
 from sluice.extras.admin.collections import DROPPED, HELD, UNRECORDED, listed, prune
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
-from sluice.retrieval.postgres_collections import describe, ensure_collection, hold, list_collections
+from sluice.retrieval.postgres_collections import describe, ensure_collection, hold, list_collections, load_release
 from sluice.retrieval.retriever import SearchStatements, open_retriever
-from sluice.retrieval.store_schema import load_release
 from sluice.retrieval.stores import Stores, VectorSettings
 from unit.retrieval.conftest import NEW, OLD, STOPPED, Scattered, corpus
 

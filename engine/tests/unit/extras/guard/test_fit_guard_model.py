@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, write_document
-from sluice.extras.guard import cli, fit_guard_model, guard_stage
+from sluice.extras.guard import fit_guard_model, guard_stage
 from sluice.extras.guard.guard_features import foreign
 from sluice.extras.guard.guard_model import DIMENSION, LinearGuardModel
 from sluice.extras.guard.guard_rows import GuardParameters, GuardRow
@@ -157,11 +156,3 @@ def test_the_report_counts_what_is_not_held_out() -> None:
     assert (report["rows"], report["not_held_out"]) == (3, 1)
     assert report["kinds"]["attack/dan"] == {"rows": 2, "not_held_out": 1, "shared": 0.505}
     assert report["kinds"]["attack/persona"]["not_held_out"] == 0
-
-
-@pytest.mark.parametrize(("shared", "code"), [(0, 0), (3, 1)])
-def test_the_command_fails_where_a_row_is_not_held_out(shared: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_stage, "overlap", lambda _: {"not_held_out": shared})
-    result = CliRunner().invoke(cli.group, ["overlap"])
-    assert result.exit_code == code
-    assert f'"not_held_out": {shared}' in result.output

@@ -8,48 +8,15 @@ import pytest
 
 from sluice.core.errors import ValidationErrors
 from sluice.core.workspace import Workspace
-from sluice.extras.prompt_tests.prompt_cases import parse_values
 from sluice.extras.prompt_tests.prompt_terminal import prompts_of
-from sluice.prompts import Prompt, load_prompts
+from sluice.prompts import load_prompts
 from support.git import commit_all, git
 from unit.test_cli import PROMPTS, Run
-
-PROMPT = Prompt.model_validate(
-    {
-        "name": "typed",
-        "description": "for tests",
-        "model": "chat",
-        "messages": [{"role": "user", "content": "{{text}} {{count}} {{share}} {{flag}}"}],
-        "variables": [
-            {"name": "text"},
-            {"name": "count", "type": "integer"},
-            {"name": "share", "type": "number"},
-            {"name": "flag", "type": "boolean"},
-        ],
-    }
-)
 
 
 @pytest.fixture(autouse=True)
 def _in_the_checkout(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace.root)
-
-
-def test_a_value_has_the_type_of_its_variable() -> None:
-    assert parse_values(PROMPT, ["text="]) == {"text": ""}
-    parsed = parse_values(PROMPT, ["text=7", "count=-3", "share=3", "flag=true"])
-    assert list(map(repr, parsed.values())) == ["'7'", "-3", "3.0", "True"]
-
-
-def test_values_of_another_type_are_all_told() -> None:
-    with pytest.raises(ValidationErrors) as caught:
-        parse_values(PROMPT, ["count=3.5", "share=nan", "flag=yes"])
-    assert caught.value.faults == [
-        "'count=3.5': '3.5' is no integer",
-        "'share=nan': nan is no finite number",
-        "'flag=yes': 'yes' is no true or false",
-    ]
-    assert "count (integer)" in caught.value.remedy
 
 
 def test_a_prompt_is_shown_with_values(sluice: Run) -> None:
