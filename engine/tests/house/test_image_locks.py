@@ -41,8 +41,8 @@ UNUSED = {
 # One lock serves every project; what only parts of the engine import is in it without all of these, too.
 _OF_EXTRAS = {
     ("aws_models",): ("aiobotocore", "aioitertools", "wrapt"),
-    ("clients", "tools"): ("jsonschema-rs",),
-    ("tools",): ("langgraph-checkpoint-postgres", "mcp", "mcp-types", "sse-starlette"),
+    ("clients", "tools"): ("jsonschema-rs", "mcp", "mcp-types", "sse-starlette"),
+    ("tools",): ("langgraph-checkpoint-postgres",),
 }
 UNUSED |= {name: " or ".join(of) for of, names in _OF_EXTRAS.items() if not {*of} & extras().keys() for name in names}
 # Imported for a setting that an image cannot have.

@@ -66,7 +66,7 @@ EXTRAS: Mapping[str, Extra] = {
         gates=("calibration",),
     ),
     "clients": Extra(
-        "tools and forms of the caller's own, and the Responses API",
+        "tools and forms of the caller's own, the Responses API, and an MCP server",
         hooks={
             "caller_options": "options:read_options",
             "local_form": "local_form:held",

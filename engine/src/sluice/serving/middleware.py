@@ -30,7 +30,7 @@ CHAT = "/v1/chat/completions"
 HEADER = "x-sluice-release"
 FEEDBACK = "/v1/feedback"
 TRACE_HEADER = "x-sluice-trace"
-_ANSWERS = frozenset({CHAT, "/v1/responses"})  # the last one is of the extra `clients`
+_ANSWERS = frozenset({CHAT, "/v1/responses", "/mcp"})  # the last two are of the extra `clients`
 
 
 def is_chat(scope: Scope) -> bool:

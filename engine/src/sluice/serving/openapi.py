@@ -201,7 +201,7 @@ def describe(api: FastAPI, version: str) -> dict[str, Any]:
     for path, methods in document["paths"].items():
         for operation in methods.values():
             operation["summary"] = operation.get("description", operation["summary"]).partition(".")[0]
-            operation.setdefault("tags", ["answers" if path.startswith("/v1/") else "service"])
+            operation.setdefault("tags", ["answers" if path.startswith(("/v1/", "/mcp")) else "service"])
             operation["responses"].pop("422", None)
             operation["responses"].setdefault("403", forbidden)
             if operation.setdefault("security", KEY_NEEDED["security"]):

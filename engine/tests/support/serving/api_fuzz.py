@@ -79,7 +79,7 @@ class _Fuzz:
             if mode is GenerationMode.POSITIVE and made % 2 and isinstance(case.body, dict):
                 case.body = self._meant(case.body, made)
             headers = {"authorization": self.service.authorization} if made % 3 else {}
-            # 240 s, as a busy machine may need.
+            # 240 s, as the first call of MCP loads its library.
             response = case.call(headers=headers, timeout=240, session=self.session)
             self.seen[name, response.status_code] += 1
             case.validate_response(response, checks=_CHECKS)

@@ -1,1 +1,1 @@
-"""Tools and response formats of callers and `/v1/responses`."""
+"""Tools and response formats of callers, `/v1/responses` and `/mcp`."""

@@ -1,13 +1,16 @@
-"""`POST /v1/responses`. Responses have our own fields, too: release, trace, citations, and so on."""
+"""`POST /v1/responses` and `POST /mcp`. Responses have our own fields, too: release, trace, citations, and so on."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from sluice.extras.clients.responses_schema import ResponsesRequest
@@ -21,11 +24,14 @@ from sluice.serving.routing import needs_scope
 from sluice.serving.telemetry.traces import current_trace
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from sluice.serving.runner import ApplicationRunner
 
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _STATUSES = (400, 401, 403, 413, 429, 500, 502, 503, 504)
+_BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 _STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["event", "data"]}}}
 
 
@@ -170,3 +176,27 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
             return JSONResponse(frame.whole(answer), headers=ignored(request, options))
         items = application.stream(chat.conversation(), tenant=tenant, options=options)
         return AnswerStream(frame, await anext(items), items, count, ignored(request, options))
+
+    said: dict[int | str, dict[str, Any]] = {
+        status: {"model": dict[str, Any], "description": "An error of JSON-RPC."} for status in (400, 404, 406)
+    }
+    said |= documents.answers(dict[str, Any], 401, 403, 413, 429, 500, 503) | {202: {"description": "A notification."}}
+
+    @api.post("/mcp", responses=said, openapi_extra=needs_scope("chat") | {"requestBody": _BODY})
+    async def mcp(connection: Request) -> Response:
+        """Talk to a server of the Model Context Protocol (streamable HTTP, without sessions): tools ask and search."""
+        if connection.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise HTTPException(400, "send JSON with the header `content-type: application/json`")
+        return _McpReply(application, count, release)
+
+
+class _McpReply(Response):
+    """Leaves the connection to the MCP SDK, which is imported with the first request."""
+
+    def __init__(self, application: ApplicationRunner, count: Callable[[Answer], None], release: str) -> None:
+        super().__init__()
+        self._parts = (application, count, release)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = await asyncio.to_thread(import_module, "sluice.extras.clients.mcp_server")
+        await server.handle(*self._parts, scope, receive, send)
