@@ -19,6 +19,7 @@ Run = Callable[..., tuple[int, str, str]]
         (SluiceError("data.dvc: gone", remedy="bring it back"), 1, "error: data.dvc: gone"),
         (CanaryStopped("too slow"), 1, "error: too slow"),
         (GateFailed("f1 fell"), 3, "error: f1 fell"),
+        (ModuleNotFoundError("No module named 'bs4'", name="bs4"), 1, "the package bs4 is not installed here"),
         (KeyboardInterrupt(), 130, "interrupted; the next run picks up"),
     ],
 )

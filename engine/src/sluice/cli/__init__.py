@@ -98,6 +98,12 @@ def main() -> int:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    except ModuleNotFoundError as error:
+        if (error.name or "sluice").startswith("sluice"):
+            raise
+        remedy = "run `make setup`"  # `make try` installs what it needs alone
+        print(f"error: {SluiceError(f'the package {error.name} is not installed here', remedy=remedy)}", file=sys.stderr)
+        return 1
     except Exception as error:
         import click
 
