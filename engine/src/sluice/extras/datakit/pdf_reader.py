@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _MARK = re.compile(r"([•‣◦▪●○■*\ue000-\uf8ff–-]|\d{1,3}[.)])\s+(?=\S)")  # of an item; some are of symbol fonts
-_CODE = re.compile("mono(?!type)|courier|consol|menlo|typewriter", re.IGNORECASE)  # fonts
+_CODE = re.compile(r"mono(?!type)|courier|consol|menlo|typewriter|tt\d", re.IGNORECASE)  # fonts
 _SKIPPED = re.compile(r"(\. ){3}|\.{5}|^$")  # leaders of a table of contents
 _SPACE = 0.15  # of the size: the least gap between words; most fonts have a quarter
 _NEAR = 1.25  # times the usual distance of lines: paragraphs are further apart
@@ -24,8 +24,8 @@ def read_pdf(path: Path) -> tuple[str, str]:
 
     with pdfplumber.open(path) as pdf, PdfDocument(path) as document:
         lines = _without_running([line for page in pdf.pages for line in _lines(page)])
-        marks = [(min(mark.level + 1, 6), _letters(mark.get_title()), mark.get_dest()) for mark in document.get_toc()]
-        _mark_headings(lines, [(level, name, to.get_index()) for level, name, to in marks if name and to])
+        marks = [(min(mark.level + 1, 6), mark.get_title(), mark.get_dest()) for mark in document.get_toc()]
+        _mark_headings(lines, [(level, name, to.get_index()) for level, name, to in marks if _letters(name) and to])
         return str(pdf.metadata.get("Title") or ""), _markdown(lines)
 
 
@@ -72,11 +72,15 @@ def _without_running(lines: list[_Line]) -> list[_Line]:
 
 def _mark_headings(lines: list[_Line], bookmarks: list[tuple[int, str, int | None]]) -> None:
     for level, name, page in bookmarks:
-        found = []  # the largest first, then that with the least before the name, such as a number
+        found = []  # the largest first, then that with the fewest letters: `1.2 Walls` before `of walls`
         for place in (at for at, line in enumerate(lines) if page in (line["page"], line["page"] - 1)):
             for span in (lines[place : place + count] for count in (1, 2, 3)):
-                if (text := _letters("".join(one["text"] for one in span))).endswith(name):
-                    found.append((-min(one["size"] for one in span), len(text), place, len(span)))
+                text = " ".join(line["text"] for line in span)
+                numbered = len(text.split()) <= len(name.split()) + 2  # such as `Chapter 1`
+                if numbered and _letters(text).endswith(_letters(name)):
+                    found.append(
+                        (-min(line["size"] for line in span), len(re.sub(r"[\W\d]", "", text)), place, len(span))
+                    )
         if found:
             *_, place, count = min(found)
             for line in lines[place : place + count]:
