@@ -59,15 +59,13 @@ def _lines(page: Any) -> Iterator[_Line]:
 
 def _without_running(lines: list[_Line]) -> list[_Line]:
     """Leave out headers and footers: at one height of most pages and, but for numbers, often the same."""
-    heights = defaultdict(list)
+    pages, texts = defaultdict(set), defaultdict(list)
     for line in lines:
-        heights[round(line["bottom"])].append(line)
-    pages = len({line["page"] for line in lines})
-    for height, found in list(heights.items()):
-        texts = {re.sub(r"\d", "", line["text"]) for line in found}
-        if 2 * len({line["page"] for line in found}) <= pages or 2 * len(texts) > len(found):
-            del heights[height]
-    return [line for line in lines if round(line["bottom"]) not in heights]
+        pages[round(line["bottom"])].add(line["page"])
+        texts[round(line["bottom"])].append(re.sub(r"\d", "", line["text"]))
+    most = len({line["page"] for line in lines}) / 2
+    running = {at for at in pages if len(pages[at]) > most and len(set(texts[at])) <= len(texts[at]) / 2}
+    return [line for line in lines if round(line["bottom"]) not in running]
 
 
 def _mark_headings(lines: list[_Line], bookmarks: list[tuple[int, str, int | None]]) -> None:
@@ -138,7 +136,6 @@ def _rendered(kind: str, lines: list[_Line], words: set[str]) -> str:
         indents = [round((line["x0"] - left) * len(line["text"]) / (line["x1"] - line["x0"] or 1)) for line in lines]
         code = [" " * indent + line["text"] for indent, line in zip(indents, lines, strict=True)]
         return "\n".join(["```", *code, "```"])
-
     text = "\n".join(line["text"] for line in lines)
     for cut, *halves in set(re.findall(r"((\w+)[-\u00ad\u2010]\n(\w+))", text)):
         compound = words >= {half.casefold() for half in halves} and "".join(halves).casefold() not in words

@@ -26,15 +26,12 @@ def shown(text: str, y: int, *, font: str = "F1", size: int = 10, x: int = 50) -
     return f"BT /{font} {size} Tf {size * 1.2} TL {x} {y} Td {lines} ET "
 
 
-def page(number: int, content: str) -> str:
-    return shown("Piers and quays", 800) + content + shown(f"Page {number}", 20, x=280)
-
-
-GUIDE = (
-    page(1, shown("1 Moles", 750, size=20) + shown("Walls", 720, size=14) + shown(FIRST, 700)),
-    page(2, shown(SECOND, 700) + shown("def build():", 620, font="F2") + shown("# oak", 608, font="F2", x=74)),
-    page(3, GRID + shown("kind", 385) + shown("years", 385, x=160) + shown("oak", 365) + shown("50", 365, x=160)),
+PAGES = (
+    shown("1 Moles", 750, size=20) + shown("Walls", 720, size=14) + shown(FIRST, 700),
+    shown(SECOND, 700) + shown("def build():", 620, font="F2") + shown("# oak", 608, font="F2", x=74),
+    GRID + shown("kind", 385) + shown("years", 385, x=160) + shown("oak", 365) + shown("50", 365, x=160),
 )
+GUIDE = [shown("Piers", 800) + page + shown(f"Page {number}", 20, x=280) for number, page in enumerate(PAGES)]
 TEXT = """# 1 Moles
 
 ## Walls
