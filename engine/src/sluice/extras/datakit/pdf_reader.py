@@ -11,7 +11,7 @@ from typing import Any
 
 _MARK = re.compile(r"([•‣◦▪●○■*\ue000-\uf8ff–-]|\d{1,3}[.)])\s+(?=\S)")  # of an item; some are of symbol fonts
 _CODE = re.compile(r"mono(?!type)|courier|consol|menlo|typewriter|tt\d", re.IGNORECASE)  # fonts
-_SKIPPED = re.compile(r"(\. ){3}|\.{5}|^$")  # leaders of a table of contents
+_LEADERS = re.compile(r"(\. ){3}|\.{5}")  # of a table of contents
 _SPACE = 0.15  # of the size: the least gap between words; most fonts have a quarter
 _NEAR = 1.25  # times the usual distance of lines: paragraphs are further apart
 _Line = dict[str, Any]  # of pdfplumber, with `page`, `size` (0: a table), `code` and `level` (0: no heading)
@@ -51,7 +51,7 @@ def _lines(page: Any) -> Iterator[_Line]:
         text = re.sub(r"\(cid:\d+\)|[\0\ufffd]", " ", line["text"]).strip()  # glyphs that stand for no letter
         size = Counter(round(char["size"], 1) for char in line["chars"]).most_common(1)[0][0]
         code = all(_CODE.search(char["fontname"]) for char in line["chars"])
-        if not _SKIPPED.search(text):
+        if text and (code or not _LEADERS.search(text)):
             yield more | line | {"text": text, "size": size, "code": code}
     yield from tables
     page.close()
