@@ -76,9 +76,8 @@ def _mark_headings(lines: list[_Line], bookmarks: list[tuple[int, str, int | Non
                 text = " ".join(line["text"] for line in span)
                 numbered = len(text.split()) <= len(name.split()) + 2  # such as `Chapter 1`
                 if numbered and _letters(text).endswith(_letters(name)):
-                    found.append(
-                        (-min(line["size"] for line in span), len(re.sub(r"[\W\d]", "", text)), place, len(span))
-                    )
+                    size = min(line["size"] for line in span)
+                    found.append((-size, len(re.sub(r"[\W\d]", "", text)), place, len(span)))
         if found:
             *_, place, count = min(found)
             for line in lines[place : place + count]:
