@@ -54,7 +54,11 @@ def extract(path: Path) -> Extracted:
     text = re.sub(r"[ \t\xa0]+\n", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     if not text:
-        remedy = "are its pages pictures?" if path.suffix.lower() == ".pdf" else "remove it"
+        remedy = (
+            "if its pages are pictures, add their text by OCR, such as ocrmypdf"
+            if path.suffix.lower() == ".pdf"
+            else "remove it"
+        )
         raise ExtractError(f"holds no text: {remedy}")
     return " ".join(title.split()), text, head
 
@@ -168,19 +172,18 @@ def _language(block: Tag) -> str:
 
 
 def _pdf(path: Path) -> Extracted:
-    from pypdf import PdfReader
-    from pypdf.errors import FileNotDecryptedError
+    from pdfminer.pdfdocument import PDFPasswordIncorrect
 
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it tells of every blemish that it gets over
+    from sluice.extras.datakit.pdf_reader import read_pdf
+
+    logging.getLogger("pdfminer").setLevel(logging.ERROR)  # it tells of every blemish that it gets over
     try:
-        reader = PdfReader(path)
-        pages = [page.extract_text() for page in reader.pages]
-        title = str((reader.metadata and reader.metadata.title) or "")
-    except FileNotDecryptedError:
-        raise ExtractError("is an encrypted PDF: save it without a password") from None
+        title, text = read_pdf(path)
     except Exception as error:  # a broken PDF raises whatever its bytes lead to
+        if error.args and isinstance(error.args[0], PDFPasswordIncorrect):
+            raise ExtractError("is an encrypted PDF: save it without a password") from None
         raise ExtractError(f"broken PDF: {error or type(error).__name__}") from None
-    return title, re.sub("[\0\ufffd]", " ", "\n\n".join(pages)), {}  # glyphs that stand for no letter
+    return "", text, {"title": title}
 
 
 READERS: dict[str, Callable[[Path], Extracted]] = {

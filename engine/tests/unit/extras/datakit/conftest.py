@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,32 @@ def exchange(number: int, question: str, **more: Any) -> Exchange:
     return Exchange(trace_id(number), **rest | more)
 
 
-def pdf(*lines: str) -> bytes:
+def pdf(*lines: str, trailer: bytes = b"") -> bytes:
     shown = "".join(f"({line}) Tj 0 -16 Td " for line in lines)
-    stream = f"BT /F1 12 Tf 50 700 Td {shown}ET".encode()
+    return drawn(f"BT /F1 12 Tf 50 700 Td {shown}ET", trailer=trailer)
+
+
+def drawn(*pages: str, bookmarks: Sequence[str] = (), trailer: bytes = b"") -> bytes:
+    """Return a PDF of content streams with Helvetica as F1 and Courier as F2; each bookmark is below the one before."""
+    first = 5 + 2 * len(pages)  # object of the root of bookmarks, which lead to the first page
     objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
-        b"/Resources << /Font << /F1 5 0 R >> >> >>",
-        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        b"<< /Type /Catalog /Pages 2 0 R /Outlines %d 0 R >>" % first,
+        b"<< /Type /Pages /Kids [%s] /Count %d >>"
+        % (b"".join(b"%d 0 R " % at for at in range(5, first, 2)), len(pages)),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Courier >>",
     ]
+    for at, page in enumerate(pages):
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents %d 0 R "
+            b"/Resources << /Font << /F1 3 0 R /F2 4 0 R >> >> >>" % (6 + 2 * at)
+        )
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(page), page.encode("latin-1")))
+    for at, name in enumerate(["", *bookmarks]):
+        below = b"/First %d 0 R /Last %d 0 R" % (first + at + 1, first + at + 1) if at < len(bookmarks) else b""
+        objects.append(
+            b"<< /Title (%s) /Parent %d 0 R /Dest [5 0 R /Fit] %s >>" % (name.encode(), first + at - 1, below)
+        )
     numbered = b"".join(b"%d 0 obj\n%s\nendobj\n" % (number, content) for number, content in enumerate(objects, 1))
-    return b"%PDF-1.4\n" + numbered + b"trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n0\n%%EOF\n"
+    size = len(objects) + 1
+    return b"%%PDF-1.4\n%strailer\n<< /Size %d /Root 1 0 R %s >>\nstartxref\n0\n%%%%EOF\n" % (numbered, size, trailer)
