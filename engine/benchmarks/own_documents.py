@@ -5,10 +5,10 @@
 
 Each set is fetched by pip or apt-get in a pinned version (`apt-get update` first). A clone is named by `sluice init
 --without-starter-data`, the documents are imported, examples of secrets are allowed as the import proposes, the guard
-model learns the documents, and the project answers 40 questions that they answer and 10 that they don't. Somebody wrote
-these from the documents alone; a right answer has one of the wordings of each fact in `answers`. `two nearest` holds
-the two sentences nearest to the question against the same facts. A wrong number is an answer with a citation to a question
-whose facts are numbers, with another number. Prints a table in Markdown and fails where a limit is missed.
+model learns the documents, and the project answers 40 questions that they answer and 10 that they don't. Somebody
+wrote these from the documents alone; a right answer has one of the wordings of each fact in `answers`. `two nearest`
+holds the two sentences nearest to the question against the same facts. A wrong number is an answer with a citation to
+a question whose facts are numbers, with another number. Prints a table in Markdown and fails where a limit is missed.
 """
 
 from __future__ import annotations
