@@ -140,20 +140,11 @@ def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None
     return model, tokenizer
 
 
-def lora_config(config: Any, params: TrainingParameters) -> Any:
-    """Return the adapter's config; with `layers`, only upper ones are adapted, so that backward stops there."""
+def lora_config(params: TrainingParameters) -> Any:
     from peft import LoraConfig
 
-    blocks = config.num_hidden_layers
-    if params.layers > blocks:
-        raise SluiceError(f"train.layers is {params.layers}, but the model has only {blocks}")
-    return LoraConfig(
-        r=params.rank,
-        lora_alpha=params.alpha,
-        target_modules=list(params.targets),
-        layers_to_transform=list(range(blocks - params.layers, blocks)) if params.layers else None,
-        task_type="CAUSAL_LM",
-    )
+    targets = list(params.targets)
+    return LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets, task_type="CAUSAL_LM")
 
 
 def is_gguf(path: Path) -> bool:

@@ -119,7 +119,7 @@ def fit(
                 processing_class=tokenizer,
                 train_dataset=Dataset.from_list([dict(one) for one in examples]).select(order),
                 eval_dataset=Dataset.from_list([dict(one) for one in held]) if held else None,
-                peft_config=None if params.method == "full" else lora_config(model.config, params),
+                peft_config=None if params.method == "full" else lora_config(params),
                 callbacks=[_Follow(params, on_progress, group, earlier.seconds, held=bool(held))]
                 + ([EarlyStoppingCallback(params.patience)] if held else []),
             )
