@@ -21,13 +21,8 @@ def train(
     env: Annotated[
         str, typer.Option(help="On other machines: environment whose champion the gates compare with.")
     ] = "",
-    rows: Annotated[Path | None, typer.Option(help="Training rows; default: data/train.jsonl.")] = None,
-    index: Annotated[Path | None, typer.Option(help="Index folder; default: build/index.")] = None,
     base: Annotated[Path | None, typer.Option(help="GGUF file or safetensors folder; default: the chat model.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/adapter.")] = None,
-    checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
-    ] = None,
     track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is trained, and how much memory it needs.")
@@ -50,12 +45,12 @@ def train(
         from sluice.extras.finetune.train_stage import run
         from sluice.release import starter
 
-        own = not any((rows, index, base, out, checkpoints, track))
+        own = not any((base, out, track))
         if own and starter.take(Workspace.find(), "train"):
             return
-        run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
+        run(Workspace.find(), base=base, out=out, track=track)
         return
-    if track or any((rows, index, base, out, checkpoints)):
+    if track or base or out:
         raise typer.BadParameter("paths and --track are for training here; elsewhere the settings say what a run gets")
     elsewhere("train", on)(Workspace.find(), follow=watch, env=env)
 
