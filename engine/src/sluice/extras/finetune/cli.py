@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
-from sluice.core.atomic_files import write_atomic
 from sluice.core.workspace import Workspace
 
 Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
@@ -55,19 +54,12 @@ def train(
     elsewhere("train", on)(Workspace.find(), follow=watch, env=env)
 
 
-def models_card(
-    release: Release = "",
-    out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
-) -> None:
+def models_card(release: Release = "") -> None:
     """Print the model card of a release's adapter as Markdown, from its records in MLflow."""
     from sluice.extras.finetune.training_record import model_card
 
     workspace = Workspace.find()
-    card = model_card(workspace, find_release(workspace, release)[0])
-    if out:
-        write_atomic(out, card)
-    else:
-        print(card, end="")
+    print(model_card(workspace, find_release(workspace, release)[0]), end="")
 
 
 def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
