@@ -14,12 +14,10 @@ from sluice.core.workspace import Workspace
 
 def judge_calibrate(
     cases: Annotated[Path | None, typer.Option(help="Labelled answers (.jsonl); default: Sluice's own.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File for the printed result.")] = None,
 ) -> None:
     """Compare the judge's grades with people's: agreement, Cohen's kappa and differing cases.
 
     Fails if the judge agrees less than config/gates.yaml requires."""
-    from sluice.core.atomic_files import write_json
     from sluice.extras.calibration.calibrate_judge import CASES, calibrate_bundle, load_calibration
     from sluice.release.gates import Measurement, decide, load_gates, require
     from sluice.serving.release_parts import draft_bundle
@@ -28,8 +26,6 @@ def judge_calibrate(
     gates = load_gates(workspace.config / "gates.yaml")
     labelled = load_calibration(cases or CASES)
     summary = calibrate_bundle(draft_bundle(workspace, adapter=None), labelled)
-    if out:
-        write_json(out, summary)
     print_json(summary)
     errors, differ = summary["errors"], [one["id"] for one in summary["disagreements"]]
     kappa = Measurement(summary["kappa"], summary["decided"], len(errors), (*errors, *differ))

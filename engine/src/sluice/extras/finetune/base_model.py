@@ -130,7 +130,7 @@ def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None
                 **options,
                 # Trained weights are float32, and computed with in `dtype`, so that small steps are not lost.
                 dtype=torch.float32 if params.method == "full" else getattr(torch, dtype),
-                attn_implementation="sdpa" if params.attention == "auto" else params.attention,
+                attn_implementation="sdpa",
                 local_files_only=True,  # what it needs was fetched and checked before
             )
         except (OSError, ValueError, LookupError, NotImplementedError, ImportError) as error:
@@ -140,20 +140,11 @@ def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None
     return model, tokenizer
 
 
-def lora_config(config: Any, params: TrainingParameters) -> Any:
-    """Return the adapter's config; with `layers`, only upper ones are adapted, so that backward stops there."""
+def lora_config(params: TrainingParameters) -> Any:
     from peft import LoraConfig
 
-    blocks = config.num_hidden_layers
-    if params.layers > blocks:
-        raise SluiceError(f"train.layers is {params.layers}, but the model has only {blocks}")
-    return LoraConfig(
-        r=params.rank,
-        lora_alpha=params.alpha,
-        target_modules=list(params.targets),
-        layers_to_transform=list(range(blocks - params.layers, blocks)) if params.layers else None,
-        task_type="CAUSAL_LM",
-    )
+    targets = list(params.targets)
+    return LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets, task_type="CAUSAL_LM")
 
 
 def is_gguf(path: Path) -> bool:

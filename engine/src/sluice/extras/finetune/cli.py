@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
-from sluice.core.atomic_files import write_atomic
 from sluice.core.workspace import Workspace
 
 Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
@@ -21,13 +20,8 @@ def train(
     env: Annotated[
         str, typer.Option(help="On other machines: environment whose champion the gates compare with.")
     ] = "",
-    rows: Annotated[Path | None, typer.Option(help="Training rows; default: data/train.jsonl.")] = None,
-    index: Annotated[Path | None, typer.Option(help="Index folder; default: build/index.")] = None,
     base: Annotated[Path | None, typer.Option(help="GGUF file or safetensors folder; default: the chat model.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/adapter.")] = None,
-    checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
-    ] = None,
     track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is trained, and how much memory it needs.")
@@ -50,29 +44,22 @@ def train(
         from sluice.extras.finetune.train_stage import run
         from sluice.release import starter
 
-        own = not any((rows, index, base, out, checkpoints, track))
+        own = not any((base, out, track))
         if own and starter.take(Workspace.find(), "train"):
             return
-        run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
+        run(Workspace.find(), base=base, out=out, track=track)
         return
-    if track or any((rows, index, base, out, checkpoints)):
+    if track or base or out:
         raise typer.BadParameter("paths and --track are for training here; elsewhere the settings say what a run gets")
     elsewhere("train", on)(Workspace.find(), follow=watch, env=env)
 
 
-def models_card(
-    release: Release = "",
-    out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
-) -> None:
+def models_card(release: Release = "") -> None:
     """Print the model card of a release's adapter as Markdown, from its records in MLflow."""
     from sluice.extras.finetune.training_record import model_card
 
     workspace = Workspace.find()
-    card = model_card(workspace, find_release(workspace, release)[0])
-    if out:
-        write_atomic(out, card)
-    else:
-        print(card, end="")
+    print(model_card(workspace, find_release(workspace, release)[0]), end="")
 
 
 def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:

@@ -66,8 +66,6 @@ def run(
     workspace: Workspace,
     *,
     parameters: TrainingParameters | None = None,
-    rows: Path | None = None,
-    index: Path | None = None,
     base: Path | None = None,
     out: Path | None = None,
     checkpoints: Path | None = None,
@@ -83,9 +81,9 @@ def run(
     models = load_models(workspace.config / "models.yaml")
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml", roles=Models.roles())
-    asked = load_rows(rows or workspace.data / "train.jsonl")
+    asked = load_rows(workspace.data / "train.jsonl")
     with Embedder(fetched_once(ensure, models.embed, workspace.cache)) as embedder:
-        examples = build_examples(asked, index or workspace.build / "index", embedder, prompt, decline, parameters)
+        examples = build_examples(asked, workspace.build / "index", embedder, prompt, decline, parameters)
     served = fetched_once(ensure, models.chat, workspace.cache)
     weights = served
     if files := models.chat.weights:

@@ -20,7 +20,6 @@ class TrainingParameters(Settings):
     rank: int = Field(16, ge=1, le=256)
     alpha: float = Field(32.0, gt=0)
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    layers: int = Field(0, ge=0, description="adapt only this many upper layers; 0 adapts all")
     learning_rate: float = Field(1e-3, gt=0, le=1)
     warmup: int = Field(4, ge=0, description="steps in which the learning rate rises")
     steps: int = Field(72, ge=1, le=100_000, description="optimiser steps, at most")
@@ -31,9 +30,6 @@ class TrainingParameters(Settings):
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="auto: bfloat16 where the device multiplies it in hardware, else float32"
-    )
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
-        "auto", description="auto: sdpa; flash_attention_2 trains batches without padding, on a GPU"
     )
     gradient_checkpointing: bool = Field(False, description="compute twice what would have to be kept: less memory")
     threads: int = Field(0, ge=0, le=512, description="CPU threads; 0 takes all cores")

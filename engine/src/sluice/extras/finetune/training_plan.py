@@ -55,7 +55,7 @@ def _memory(config: Any, params: TrainingParameters) -> tuple[int, int, dict[str
         kept = {"full": "float32", "lora": params.dtype, "qlora": CustomDtype.INT4}[params.method]
         frozen = 0 if params.method == "full" else compute_module_sizes(model, dtype=kept)[""]
         if params.method != "full":
-            trained = get_peft_model(model, lora_config(config, params)).num_parameters(only_trainable=True)
+            trained = get_peft_model(model, lora_config(params)).num_parameters(only_trainable=True)
     usage = estimate_training_usage(4 * trained, params.dtype)
     names = {"model": "trained weights", "gradients": "gradients", "optimizer": "moments of Adam"}
     need = {"frozen weights": frozen} | {name: usage[key] for key, name in names.items()}

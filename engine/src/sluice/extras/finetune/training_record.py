@@ -47,6 +47,7 @@ _SERVED_BY = ("mlflow", "xllamacpp", "gguf", "numpy", "pydantic", "pyyaml", "psu
 # What the schemes of model sources import. `wheel:` runs pip, which an environment made by uv lacks.
 _OF_SCHEME = {"wheel": "pip", "hf": "huggingface-hub", "s3": "boto3"}
 _EXAMPLE = {"messages": [{"role": "user", "content": "What is a canary release?"}]}
+_DEFAULTS = {"max_tokens": 48, "temperature": 0.0}  # of its parameters
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def take_adapter(workspace: Workspace, evaluated: Path) -> Path:
 
 def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sha256: str, run_id: str) -> str:
     from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model
+    from mlflow.models import Model, infer_signature
     from mlflow.pyfunc import save_model
 
     source = {"source_run_id": run_id or None, "tags": {"sha256": sha256, "base_sha256": base.sha256}}
@@ -186,7 +187,7 @@ def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sh
             artifacts={name: str(path) for name, path in files.items() if path.is_file()},
             code_paths=[str(_copy_code(folder))],
             pip_requirements=[f"{name}=={version(name)}" for name in libraries],
-            signature=_signature(),
+            signature=infer_signature(_EXAMPLE, ["A release that few visitors get."], _DEFAULTS),
             input_example=_EXAMPLE,
             mlflow_model=Model(logged.artifact_location, run_id or None, model_id=logged.model_id),
         )
@@ -209,19 +210,6 @@ def _copy_code(folder: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
     return folder / sluice.__name__
-
-
-def _signature() -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array, Object, Property
-
-    message = Object([Property("role", DataType.string), Property("content", DataType.string)])
-    return ModelSignature(
-        Schema([ColSpec(Array(message), "messages")]),
-        Schema([ColSpec(DataType.string)]),
-        ParamSchema([ParamSpec("max_tokens", DataType.long, 48), ParamSpec("temperature", DataType.double, 0.0)]),
-    )
 
 
 def model_card(workspace: Workspace, manifest: Manifest) -> str:

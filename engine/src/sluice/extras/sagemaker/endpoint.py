@@ -81,13 +81,6 @@ class _Endpoint:
             **_filled(VolumeSizeInGB=wanted.volume_gb, InferenceAmiVersion=wanted.ami),
         }
         config = {"ProductionVariants": [variant], **_filled(KmsKeyId=settings.kms_key), **self.tags}
-        if wanted.capture_percent:
-            config["DataCaptureConfig"] = {
-                "EnableCapture": True,
-                "InitialSamplingPercentage": wanted.capture_percent,
-                "DestinationS3Uri": settings.uri("captured", self.name),
-                "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-            }
         runs = {"ExecutionRoleArn": settings.role, **_filled(VpcConfig=settings.vpc)}
         if wanted.components:
             least, most = wanted.sizes

@@ -86,7 +86,6 @@ class EndpointSettings(Settings):
     startup_seconds: int = Field(1800, ge=60, le=3600)
     volume_gb: int | None = Field(None, ge=1, le=512, description="disk, where a machine has none of its own")
     ami: str = Field("", pattern=r"^(al2[\w-]+)?$", description="image of the machine, with the driver that CUDA needs")
-    capture_percent: int = Field(0, ge=0, le=100, description="of requests and answers that are kept in the bucket")
     scaling: EndpointScaling | None = None
     components: EndpointComponents | None = None
 

@@ -1,4 +1,4 @@
-"""The `sluice tools pin` and `sluice tools check` commands."""
+"""The `sluice tools pin` command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -29,19 +28,6 @@ def tools_pin() -> None:
     print(f"{len(now)} tools are pinned in config/{LOCK}")
 
 
-def tools_check() -> None:
-    """Compare every tool's current description with its pin; exit code 1 if one has changed."""
-    from sluice.extras.tools.settings import FILE, LOCK, REPIN, load_tools
-    from sluice.extras.tools.toolbox import changed
-
-    found = load_tools(Workspace.find().config)
-    if found is None:
-        raise SluiceError(f"config/{FILE}: no such file")
-    if moved := changed(found[1], _now().items()):
-        raise SluiceError(f"{', '.join(moved)}: no longer as config/{LOCK} pins it", remedy=REPIN)
-    print(f"{len(found[1])} tools are as they were pinned")
-
-
 def _now() -> dict[str, PinnedTool]:
     import asyncio
 
@@ -57,7 +43,6 @@ def _now() -> dict[str, PinnedTool]:
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Pin and check the tools that the model may call.")
+    group = typer.Typer(no_args_is_help=True, help="Pin the tools that the model may call.")
     group.command("pin")(tools_pin)
-    group.command("check")(tools_check)
     app.add_typer(group, name="tools")

@@ -60,14 +60,7 @@ class VllmServer:
             raise VllmDownError(f"{self.url}: vLLM does not respond ({type(error).__name__})") from error
         if response.is_success or (absent and absent in response.text):
             return response
-        raise SluiceError(f"{self.url}{path}: HTTP {response.status_code}: {_words(response)}", remedy=_REMEDY)
-
-
-def _words(response: httpx.Response) -> str:
-    try:
-        return str(response.json()["error"]["message"])[:500]
-    except (ValueError, KeyError, TypeError):
-        return response.text[:500]
+        raise SluiceError(f"{self.url}{path}: HTTP {response.status_code}: {response.text[:500]}", remedy=_REMEDY)
 
 
 def register_release(workspace: Workspace, release: str, server: VllmServer) -> str:

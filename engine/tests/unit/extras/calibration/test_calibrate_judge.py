@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.calibration.calibrate_judge import (
@@ -128,8 +127,8 @@ def test_the_command_fails_below_the_limit(
     entry = provider_entry(name="strict", kind="openai_compatible", base_url=f"{server.url}/v1", model="large")
     monkeypatch.setattr(release_parts, "draft_bundle", lambda *_, **__: bundle_with([entry], judge=PROMPT))
     monkeypatch.chdir(workspace.root)
-    ended, out, err = sluice("judge", "calibrate", "--out", "found.json")
+    ended, out, err = sluice("judge", "calibrate")
     assert ended == status
-    assert json.loads(out) == read_json(workspace.root / "found.json")
+    assert json.loads(out)["cases"] == len(LABELLED)
     assert says in err
     assert (err == "") == (status == 0)

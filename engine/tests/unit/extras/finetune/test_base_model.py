@@ -16,14 +16,13 @@ from sluice.extras.finetune import base_model
 from sluice.extras.finetune.base_model import (
     computed_dtype,
     load_base,
-    lora_config,
     processor_flags,
     require_training_packages,
     tokenise,
 )
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.training_parameters import TrainingParameters
-from unit.extras.finetune.tiny import LETTERS, model, tokenizer
+from unit.extras.finetune.tiny import LETTERS, tokenizer
 
 AVX512 = "fpu sse2 avx f16c avx2 fma bmi2 avx512f avx512dq avx512bw avx512vl avx512_vnni"
 
@@ -109,10 +108,3 @@ def test_qlora_needs_a_gpu_and_published_weights(tiny_base: Path, monkeypatch: p
     with pytest.raises(SluiceError, match=r"this is a GGUF file\n.*`weights`"):
         load_base(file, params)
     file.unlink()
-
-
-def test_the_upper_layers_alone_are_adapted() -> None:
-    pytest.importorskip("peft")
-    assert lora_config(model().config, TrainingParameters(layers=1)).layers_to_transform == [1]
-    with pytest.raises(SluiceError, match=r"train\.layers is 3, but the model has only 2"):
-        lora_config(model().config, TrainingParameters(layers=3))

@@ -85,5 +85,3 @@ def test_what_cannot_be_exported_is_named() -> None:
     broken[f"{LAYER}mlp.down_proj.lora_A.weight"][0, 0] = np.nan
     with pytest.raises(SluiceError, match="NaN"):
         adapter_tensors(broken, SHAPE)
-    with pytest.raises(SluiceError, match="no tensors"):
-        adapter_tensors({}, SHAPE)

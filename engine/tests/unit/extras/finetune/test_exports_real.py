@@ -110,7 +110,7 @@ def test_llama_cpp_says_what_transformers_says(tmp_path: Path, name: str) -> Non
     plain = said_by_transformers(whole)
     assert said_by_llama_cpp(base) == plain
     params = PARAMS.model_copy(update={"targets": TARGETS.get(name, PARAMS.targets)})
-    adapted = get_peft_model(whole, lora_config(whole.config, params))
+    adapted = get_peft_model(whole, lora_config(params))
     torch.manual_seed(0)
     with torch.no_grad():
         for key, weight in adapted.named_parameters():

@@ -105,7 +105,7 @@ def test_a_model_of_gigabytes_has_the_time_and_the_variables_that_it_needs(playe
     approved()
     ami = "al2-ami-sagemaker-inference-gpu-2"
     environment = {"SM_VLLM_MODEL": "Qwen/Qwen3-8B"}
-    run(environment=environment, startup_seconds=3600, volume_gb=256, ami=ami, capture_percent=10)
+    run(environment=environment, startup_seconds=3600, volume_gb=256, ami=ami)
     (config,) = played.asked("CreateEndpointConfig")
     (variant,) = config["ProductionVariants"]
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 3600
@@ -113,7 +113,6 @@ def test_a_model_of_gigabytes_has_the_time_and_the_variables_that_it_needs(playe
     assert variant["VolumeSizeInGB"] == 256
     assert variant["InferenceAmiVersion"] == ami
     assert variant["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
-    assert config["DataCaptureConfig"]["DestinationS3Uri"].endswith(f"/training/captured/{NAME}")
     (model,) = played.asked("CreateModel")
     assert model["PrimaryContainer"]["Environment"] == environment
 

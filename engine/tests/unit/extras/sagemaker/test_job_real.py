@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.params import load_params, set_params
+from sluice.core.params import set_params
 from sluice.core.workspace import Workspace
 from sluice.evaluation.asked_rows import EvaluateParameters
 from sluice.extras.finetune.training_parameters import TrainingParameters
@@ -70,16 +70,14 @@ def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp
     assert json.loads((made / "check" / "report.json").read_text())["digest"]
 
     channels = train / "input" / "data"
+    set_params(checkout.params, ["train.steps=2"], {"train": TrainingParameters})
     put(channels / "checkout", checkout, code)
     put(channels / "data", checkout, data)
     shutil.copytree(made / "index", channels / "index")
     (train / "model").mkdir()
     variables = {f"SM_CHANNEL_{name.upper()}": str(channels / name) for name in ("checkout", "data", "index")}
-    chosen = json.dumps({"stage": "train", "train__steps": "2"})
-    run(train, "train", SM_MODEL_DIR=str(train / "model"), SM_HPS=chosen, SM_NUM_GPUS="0", **variables)
-    record = json.loads((train / "model" / "training.json").read_text())
-    assert record["parameters"]["steps"] == 2
-    assert load_params(checkout.params, "train", TrainingParameters).steps != 2
+    run(train, "train", SM_MODEL_DIR=str(train / "model"), SM_NUM_GPUS="0", **variables)
+    assert json.loads((train / "model" / "training.json").read_text())["parameters"]["steps"] == 2
 
     inputs = evaluate / "processing" / "input"
     for name in ("index", "guard"):

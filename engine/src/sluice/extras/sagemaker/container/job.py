@@ -8,7 +8,7 @@ output/failure and output/message, which SageMaker shows.
 
 Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
   processing/input/<name>, processing/output/<name>      process, evaluate
-  SM_CHANNEL_<NAME>, SM_MODEL_DIR, checkpoints           train; hyperparameters in SM_HPS, such as train__steps
+  SM_CHANNEL_<NAME>, SM_MODEL_DIR, checkpoints           train
 """
 
 from __future__ import annotations
@@ -187,9 +187,6 @@ def train(job: Job) -> None:
     if job.trained:
         print(f"> {job.kept}: trained in an earlier run of this recipe", flush=True)
     else:
-        chosen = hyperparameters(job.environment)
-        if chosen and not int(job.environment.get("LOCAL_RANK", 0)):
-            job.sluice("params", "set", *chosen)
         link(job.checkout / "build" / "index", job.input("index"))
         (job.base / "checkpoints").mkdir(exist_ok=True)
         link(job.checkout / ".sluice" / "checkpoints", job.base / "checkpoints")
@@ -238,18 +235,6 @@ def sha256(path: Path) -> str:
 
 
 STAGES = {"install": Job.install, "process": process, "train": train, "evaluate": evaluate}
-
-
-def hyperparameters(environment: Mapping[str, str]) -> list[str]:
-    """Return `section.key=value` for `sluice params set`, from `section__key`.
-
-    The SDK's driver makes shell variables of names, and a dot ends the job (sagemaker 3,
-    container_drivers.scripts.environment).
-    """
-    found = json.loads(environment.get("SM_HPS", "{}"))
-    if dotted := [name for name in found if "." in name]:
-        raise Failed(f"hyperparameter {dotted[0]}: name it {dotted[0].replace('.', '__', 1)}")
-    return [f"{name.replace('__', '.', 1)}={value}" for name, value in found.items() if "__" in name]
 
 
 def unpack(channel: Path, folder: Path, name: str = ARCHIVE) -> None:
