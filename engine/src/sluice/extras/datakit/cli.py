@@ -44,6 +44,8 @@ def data_import(
     column: Annotated[
         list[str] | None, typer.Option(help="key=column if they differ, such as question=Frage; repeatable.")
     ] = None,
+    delimiter: Annotated[str, typer.Option(help="Column delimiter of a .csv; default: that of its first line.")] = "",
+    separator: Annotated[str, typer.Option(help="Separator of entries in answers, doc_ids and tags of a .csv.")] = "|",
     folder: Annotated[str, typer.Option(help="Take only what is below this folder of a repository or archive.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Documents: replace the folder OUT.")] = False,
     tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; repeatable.")] = None,
@@ -53,7 +55,7 @@ def data_import(
     from sluice.extras.datakit import tables
 
     workspace = Workspace.find()
-    layout = tables.TableLayout(tables.parse_columns(column or []), tuple(tag or []))
+    layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
     path = Path(source)
     suffix = path.suffix.lower()
     if not licence.strip() or not origin.strip():

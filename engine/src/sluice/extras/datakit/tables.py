@@ -26,9 +26,9 @@ from sluice.extras.datakit.proposals import proposed_lines, sources_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _DELIMITERS = ",;\t"
-_SEPARATOR = "|"  # of the entries in a cell
 _KEYS = tuple(Row.model_fields)
 _LISTS = ("answers", "doc_ids", "tags")
+_OBJECTS = ("expect", "provenance", "history")
 _REQUIRED = ("question", "answers")
 _Record = LocatedRecord[dict[str, Any]]  # values by column
 _Placed = LocatedRecord[Row]
@@ -41,9 +41,12 @@ def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The layout of a file; `columns` maps row keys to column names, `tags` are added to every row."""
+    """The layout of a file; `columns` maps row keys to column names, a `delimiter` of "" is detected, `separator`
+    splits lists, `tags` are added to every row."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
+    delimiter: str = ""
+    separator: str = "|"
     tags: tuple[str, ...] = ()
 
     def column(self, key: str) -> str:
@@ -70,7 +73,7 @@ def import_table(
     if out.exists():
         raise SluiceError(f"{out}: already exists", remedy="remove it, or choose another file")
     train = scan_rows(data / "train.jsonl")[0] if (data / "train.jsonl").exists() else []
-    records, faults = _read(source)
+    records, faults = _read(source, layout)
     columns = sorted({name for record in records for name in record.value})
     missing = [
         ValidationIssue(source, 1, f"no column {name!r}{nearest(name, columns)}; say it with --column {key}=NAME")
@@ -130,7 +133,10 @@ def _rows(
     rows: list[_Placed] = []
     named: list[_Placed] = []
     for record in records:
-        row, found = parse_row(json.dumps(_fields(record, layout)))
+        try:
+            row, found = parse_row(json.dumps(_fields(record, layout)))
+        except ValueError as error:
+            row, found = None, [str(error)]
         faults += [record.fault(what) for what in found]
         if row:
             rows.append(LocatedRecord(row, source, record.line))
@@ -144,15 +150,22 @@ def _rows(
 
 
 def _fields(record: _Record, layout: TableLayout) -> dict[str, Any]:
-    """Return the fields of a row, which Row validates."""
+    """Return the fields of a row, which Row validates; raise ValueError for a cell that should hold JSON."""
     table = record.path.suffix.lower() != ".jsonl"
     fields: dict[str, Any] = {}
     for key in _KEYS:
         if (value := record.value.get(layout.column(key))) is None:
             continue
         if key in _LISTS and isinstance(value, str):
-            parts = value.split(_SEPARATOR) if table else [value]
+            parts = value.split(layout.separator) if table else [value]
             value = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        elif key in _OBJECTS and table:
+            if not value.strip():
+                continue
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{key}: not valid JSON: {error}") from None
         elif key == "id" or isinstance(value, str):
             value = str(value).strip()
         fields[key] = value
@@ -165,7 +178,7 @@ def _fields(record: _Record, layout: TableLayout) -> dict[str, Any]:
     return fields
 
 
-def _read(path: Path) -> tuple[list[_Record], list[ValidationIssue]]:
+def _read(path: Path, layout: TableLayout) -> tuple[list[_Record], list[ValidationIssue]]:
     """Return all readable records, and a fault for each other line or a file without a record."""
     if path.suffix.lower() == ".jsonl":
         return scan_lines(path, _object)
@@ -175,7 +188,7 @@ def _read(path: Path) -> tuple[list[_Record], list[ValidationIssue]]:
     text = text.removeprefix("\ufeff")
     # What stands most often between the names of the first line; inside quotes it is no delimiter.
     outside = "".join(text.lstrip().partition("\n")[0].split('"')[::2])
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(_DELIMITERS, key=outside.count)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else layout.delimiter or max(_DELIMITERS, key=outside.count)
     records: list[_Record] = []
     columns: list[str] = []
     line = 1

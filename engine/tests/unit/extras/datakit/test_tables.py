@@ -62,12 +62,14 @@ def test_forms_of_csv(tmp_path: Path, folder: Path, delimiter: str, start: str, 
     assert [row["question"] for row in rows] == ['Where, or on what; do "piers"\nstand?', "What is a groyne?"]
 
 
-def test_a_tsv_and_other_names_of_columns(tmp_path: Path, folder: Path) -> None:
-    text = "Frage\tAntworten\tNotiz\nWhat do piers stand on?\tpiles | piles of oak\tx\n"
+def test_a_tsv_other_names_of_columns_and_expect_in_a_cell(tmp_path: Path, folder: Path) -> None:
+    text = (
+        'Frage\tAntworten\tNotiz\texpect\nWhat do piers stand on?\tpiles / piles of oak\tx\t"{""regex"": ""pile""}"\n'
+    )
     columns = parse_columns(["question=Frage", "answers=Antworten"])
-    report, rows = bring_in(write(tmp_path, text, "table.tsv"), folder, columns=columns)
+    report, rows = bring_in(write(tmp_path, text, "table.tsv"), folder, columns=columns, separator=" / ")
     assert (report["ignored"], report["located"]) == (["Notiz"], 1)
-    assert rows[0]["answers"] == ["piles", "piles of oak"]
+    assert (rows[0]["answers"], rows[0]["expect"]) == (["piles", "piles of oak"], {"regex": "pile"})
 
 
 def test_lines_of_json(tmp_path: Path, folder: Path) -> None:
