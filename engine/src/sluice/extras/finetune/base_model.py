@@ -130,7 +130,7 @@ def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None
                 **options,
                 # Trained weights are float32, and computed with in `dtype`, so that small steps are not lost.
                 dtype=torch.float32 if params.method == "full" else getattr(torch, dtype),
-                attn_implementation="sdpa",
+                attn_implementation="sdpa" if params.attention == "auto" else params.attention,
                 local_files_only=True,  # what it needs was fetched and checked before
             )
         except (OSError, ValueError, LookupError, NotImplementedError, ImportError) as error:

@@ -43,14 +43,17 @@ _WHOLE = 8
 
 def answer_loss(model: Any, batch: Mapping[str, Any]) -> Any:
     """Return the mean loss of a batch's examples; each of up to `_WHOLE` answer tokens weighs 1 in all. Logits are
-    computed only where a token of an answer follows, to save memory."""
-    learned = batch["labels"][:, 1:] != -100  # (examples, tokens - 1)
-    lengths = learned.sum(1)
+    computed only where a token of an answer follows, to save memory. The batch may have an example in each row, or
+    several in one row without padding."""
+    learned = batch["labels"][:, 1:] != -100  # (rows, tokens - 1)
+    begins = learned & ~torch.nn.functional.pad(learned, (1, 0))[:, :-1]
+    number = begins.flatten().cumsum(0)[learned.flatten()] - 1  # of the example that a learned token belongs to
+    lengths = torch.bincount(number)
     at = learned.any(0).nonzero().flatten()
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     logits = model(**inputs, logits_to_keep=at, use_cache=False).logits[learned[:, at]]  # (learned tokens, vocabulary)
     losses = torch.nn.functional.cross_entropy(logits.float(), batch["labels"][:, 1:][learned], reduction="none")
-    return (losses / lengths.clamp(max=_WHOLE)[learned.nonzero()[:, 0]]).sum() / len(lengths)
+    return (losses / lengths.clamp(max=_WHOLE)[number]).sum() / len(lengths)
 
 
 def loss_of(model: Any, example: Tokens) -> float:
@@ -161,6 +164,8 @@ def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
+        # Several examples in one row see each other unless attention knows where each begins.
+        padding_free=params.attention == "flash_attention_2",
         learning_rate=params.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=params.warmup,

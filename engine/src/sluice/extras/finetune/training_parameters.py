@@ -31,6 +31,9 @@ class TrainingParameters(Settings):
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="auto: bfloat16 where the device multiplies it in hardware, else float32"
     )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto", description="auto: sdpa; flash_attention_2 trains batches without padding, on a GPU"
+    )
     gradient_checkpointing: bool = Field(False, description="compute twice what would have to be kept: less memory")
     threads: int = Field(0, ge=0, le=512, description="CPU threads; 0 takes all cores")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")

@@ -45,6 +45,15 @@ def fitted(params: TrainingParameters, folder: Path, **options: Any) -> tuple[An
     return fit(base, EXAMPLES, options.get("held", ()), params, arguments, told, ALONE)
 
 
+def batches() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the same examples in padded rows, and in one row without padding."""
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    padded = DataCollatorForLanguageModeling(pad_token_id=0)(EXAMPLES)
+    flat = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(EXAMPLES)
+    return padded, {name: flat[name] for name in ("input_ids", "labels", "position_ids")}
+
+
 def plain_loss(whole: Any) -> float:
     import torch
 
@@ -57,16 +66,16 @@ def plain_loss(whole: Any) -> float:
     return sum(losses) / len(losses)
 
 
-def test_the_loss_is_that_of_each_answer_alone() -> None:
+def test_the_loss_is_that_of_each_answer_alone_padded_and_without_padding() -> None:
     import torch
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     from sluice.extras.finetune.sft_trainer import answer_loss
 
     whole = model().eval()
     with torch.no_grad():
-        batch = DataCollatorForLanguageModeling(pad_token_id=0)(EXAMPLES)
-        assert float(answer_loss(whole, batch)) == pytest.approx(plain_loss(whole), abs=1e-5)
+        expected = plain_loss(whole)
+        for batch in batches():
+            assert float(answer_loss(whole, batch)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
