@@ -26,7 +26,6 @@ _HELP = ("sentences", "max_doubt")  # of `retrieval` in service.yaml; of `small_
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
-    "params.yaml: train.attention": "training takes `sdpa`",
     "params.yaml: train.layers": "training adapts all layers",
     "params.yaml: train.share": _BATCH,
     "params.yaml: train.join": _BATCH,
