@@ -101,8 +101,8 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "sluice").startswith("sluice"):
             raise
-        remedy = "run `make setup`"  # `make try` installs what it needs alone
-        print(f"error: {SluiceError(f'the package {error.name} is not installed here', remedy=remedy)}", file=sys.stderr)
+        missing = SluiceError(f"the package {error.name} is not installed here", remedy="run `make setup`")
+        print(f"error: {missing}", file=sys.stderr)
         return 1
     except Exception as error:
         import click
