@@ -113,8 +113,8 @@ def _as_read(rows: Sequence[GuardRow]) -> list[GuardRow]:
 
 
 def _own_texts(workspace: Workspace) -> list[GuardRow]:
-    """Return all documents and the training questions, which are honest. Of documents that it never saw, the model
-    takes many a part for an attack, so no search would find it."""
+    """Return the training questions and all documents as honest texts. The model takes many parts of documents that it
+    never saw for attacks, and the search loses them."""
     rows = workspace.data / "train.jsonl"
     questions = load_rows(rows) if rows.is_file() and rows.stat().st_size else []
     asked = [
