@@ -130,6 +130,7 @@ class Load:
         self._key = key
         self._seconds = seconds
         self._number = 0
+        self._refused = 0
 
     async def run(self, concurrency: int, *, stream: bool, seconds: float | None = None) -> tuple[float, float]:
         """Requests a second, and the middle latency in milliseconds. RuntimeError for an answer that is none."""
@@ -143,7 +144,9 @@ class Load:
                 self._number += 1
                 reply = await caller.ask(request_of(self._subject.question(self._number), self._key, stream=stream))
                 times.append(time.perf_counter() - began)
-                if not reply.startswith(b"HTTP/1.1 200") or not any(text in reply for text in expected):
+                if b"content_filter" in reply and self._subject.declines:  # a false alarm of the guard model
+                    self._refused += 1
+                elif not reply.startswith(b"HTTP/1.1 200") or not any(text in reply for text in expected):
                     raise RuntimeError(f"{self._subject.name}: not an answer: {reply[-500:]!r}")
             caller.transport.close()
 
@@ -159,6 +162,8 @@ class Load:
             rates.append((await self.run(16, stream=stream))[0])
             work.append((cpu_seconds(pid) - before) / (self._number - first) * 1000)
             middle.append((await self.run(1, stream=stream))[1])
+        if self._refused > self._number * 0.02:  # a refusal is cheaper than an answer
+            raise RuntimeError(f"{self._subject.name}: {self._refused} of {self._number} questions were refused")
         return Figures((rates[0], rates[1]), (work[0], work[1]), (middle[0], middle[1]), resident(pid))
 
 
