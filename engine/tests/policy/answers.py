@@ -31,7 +31,7 @@ _GIVEN = {KEY: f"${{{{ secrets.{KEY} }}}}"} | {
 }
 _HELD = {"a secret": re.compile(r"(?<![\w.-])secrets(?![\w-])"), "its role": re.compile(r"\bsteps\.aws\.")}
 # Who the run is of, and nothing that a pull request can write.
-_EVENT = {"github.event.workflow_run.id", "github.event.workflow_run.event", "github.event.workflow_run.conclusion"}
+_EVENT = {f"github.event.workflow_run.{name}" for name in ("id", "event", "conclusion", "run_attempt")}
 _USES = ("./.github/actions/setup", "actions/checkout@", "actions/cache@", "actions/upload-artifact@", _SIGN_IN)
 _PATHS = {"actions/cache": ".sluice/responses", "actions/upload-artifact": "build/answers/"}
 

@@ -1,9 +1,9 @@
 """Runs of GitHub Actions and their artifacts, served over HTTP as GitHub serves them.
 
 Paths, queries and fields are those that PyGithub 2.10.0 asks for and reads (Workflow.get_runs, WorkflowRun, Artifact,
-Repository.get_collaborator_permission), whose classes name the schemas of GitHub's OpenAPI description. That an archive
-is a redirect to another host, that `created` takes `>=`, and that a run in progress is not run again: docs.github.com,
-REST API 2022-11-28, Actions (Artifacts, Workflow runs).
+Repository.get_artifacts, Repository.get_collaborator_permission), whose classes name the schemas of GitHub's OpenAPI
+description. docs.github.com, REST API 2022-11-28, Actions (Artifacts, Workflow runs): an archive is a redirect to
+another host, `created` takes `>=`, a run in progress is not run again, and a run that is has another attempt.
 """
 
 from __future__ import annotations
@@ -90,12 +90,13 @@ class ActionsApi(FakeGitHub):
             return 200, {"total_count": 0, "workflow_runs": self._listed(WORKFLOWS[found[1]], query)}
         if (found := re.fullmatch(r"/actions/runs/(\d+)", place)) and int(found[1]) in self.runs:
             return 200, self.runs[int(found[1])]
-        if found := re.fullmatch(r"/actions/runs/(\d+)/artifacts", place):
-            return 200, {"total_count": 0, "artifacts": self._artifacts(int(found[1]))}
+        if found := re.fullmatch(r"/actions(?:/runs/(\d+))?/artifacts", place):
+            return 200, {"total_count": 0, "artifacts": self._artifacts(found[1], query.get("name"))}
         if method == "POST" and (found := re.fullmatch(r"/actions/runs/(\d+)/rerun-failed-jobs", place)):
             if self.runs[int(found[1])]["status"] != "completed":
                 return 403, {"message": "This workflow is already running"}
             self.again.append(int(found[1]))
+            self.runs[int(found[1])]["run_attempt"] += 1
             return 201, {}
         if found := re.fullmatch(r"/collaborators/([\w-]+)/permission", place):
             return 200, {"permission": "write" if found[1] in self.writers else "read"}
@@ -106,7 +107,7 @@ class ActionsApi(FakeGitHub):
         found = [run for run in self.runs.values() if run["workflow_id"] == workflow and run["created_at"] >= since]
         return [run for run in reversed(found) if run["head_branch"] == query.get("branch", run["head_branch"])]
 
-    def _artifacts(self, number: int) -> list[dict[str, Any]]:
+    def _artifacts(self, number: str | None, named: str | None = None) -> list[dict[str, Any]]:
         return [
             {
                 "id": index,
@@ -115,9 +116,10 @@ class ActionsApi(FakeGitHub):
                 "expired": False,
                 "digest": f"sha256:{hashlib.sha256(raw).hexdigest()}",
                 "archive_download_url": f"{self.url}{PLACE}/actions/artifacts/{index}/zip",
+                "workflow_run": {"id": run, "head_branch": self.runs[run]["head_branch"]},
             }
             for index, ((run, name), raw) in enumerate(self.archives.items())
-            if run == number
+            if number in (None, str(run)) and named in (None, name)
         ]
 
     def environment(self, number: int, **more: str) -> dict[str, str]:

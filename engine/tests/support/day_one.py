@@ -56,7 +56,7 @@ def _pull_request(name: str, *paths: str, head: str = NAME, actor: str = "octoca
 
 
 def _ended(name: str, conclusion: str) -> Situation:
-    run = {"name": "ci", "event": "pull_request", "conclusion": conclusion, "id": 500}
+    run = {"name": "ci", "event": "pull_request", "conclusion": conclusion, "id": 500, "run_attempt": 1}
     return Situation(name, "workflow_run", change={"action": "completed", "workflow_run": run})
 
 

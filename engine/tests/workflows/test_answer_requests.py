@@ -52,7 +52,7 @@ class Rounds:
 def asked_by_main(bare: World, api: ActionsApi, number: int = 900) -> Run:
     bare.scratch.git("checkout", "--quiet", "main")
     fork = {"id": 2, "full_name": "somebody/app"}
-    ended = {"id": 500, "event": "pull_request", "conclusion": "failure", "head_repository": fork, "head_sha": "0" * 40}
+    ended = {"id": 500, "event": "pull_request", "conclusion": "failure", "run_attempt": 1, "head_repository": fork}
     event = {"workflow_run": ended, "repository": {**repository(), "id": 1}}
     return bare.runner.run(
         "answer-requests.yml",

@@ -1,21 +1,13 @@
 """Checks the requests of a ci run without a key: who asks, what main's settings allow, and what it can cost at most.
 
-Only artifacts of answer-requests.yml on the default branch are trusted: GitHub says which run made an artifact, and no
-other run can add to it (engine/docs/decisions/keyless-pull-requests.md). A run of a pull request is trusted only for
-what GitHub says about it.
-
 Costs are kept as artifacts of the runs that asked: `spend-reserved-N` before attempt N, `spend-used-N` after. The
 workflow's concurrency group serialises the runs. A run that dies between the two has spent what it had reserved.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +18,14 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.evaluation.replay import response_key
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.extras.hosted.actions_runs import (
+    BY_HAND,
+    UnusableArtifactError,
+    read_file,
+    runs_of_main,
+    runs_that_published,
+    waiting_run,
+)
 from sluice.extras.hosted.request_file import (
     NAME,
     HostedLimits,
@@ -34,97 +34,17 @@ from sluice.extras.hosted.request_file import (
     load_limits,
     read_requests,
 )
-from sluice.github.github_client import open_repository, refusals
+from sluice.github.github_client import open_repository
 from sluice.github.workflow_run import this_run
 from sluice.llm.model_files import Models
 from sluice.llm.settings import ProviderSpec, RemoteSpec, load_providers
 
 if TYPE_CHECKING:
     from github.Repository import Repository
-    from github.WorkflowRun import WorkflowRun
 
 ANSWERS = "answers.jsonl"
-ANSWERING = "answer-requests.yml"
-_COMPARING = ".github/workflows/ci.yml"
 _WRITERS = ("admin", "maintain", "write")
-_STARTED_BY = ("workflow_run", "workflow_dispatch")
-_MOST_BYTES = 256 << 20
 SPEND = "spend.json"
-
-
-class UnusableArtifactError(SluiceError):
-    """An artifact is not one file of the expected name and size."""
-
-
-def waiting_run(repository: Repository, number: int) -> WorkflowRun:
-    """Return a completed ci run of a pull request."""
-    run = repository.get_workflow_run(number)
-    what = f"run {number}"
-    if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
-        raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="use the number from its address")
-    if run.status != "completed":
-        raise SluiceError(f"{what}: has not finished", remedy="wait for it")
-    if not run.head_repository:
-        raise SluiceError(
-            f"{what}: its repository no longer exists", remedy="open the pull request from another repository"
-        )
-    return run
-
-
-def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
-    """Yield the runs of answer-requests.yml on the default branch, latest first."""
-    branch, name = repository.default_branch, repository.full_name
-    created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
-    for run in repository.get_workflow(ANSWERING).get_runs(branch=branch, created=created):
-        here = run.head_repository.full_name == name and run.head_branch == branch and run.created_at >= since
-        if here and run.event in _STARTED_BY and run.path.partition("@")[0] == f".github/workflows/{ANSWERING}":
-            yield run
-
-
-def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
-    """Return the only file of an artifact, or `None` if the run has no such artifact."""
-    for found in run.get_artifacts():
-        if found.name == artifact and not found.expired:
-            if found.size_in_bytes > _MOST_BYTES:
-                raise UnusableArtifactError(f"artifact {artifact}: too large")
-            if not found.archive_download_url.startswith(f"{run.url.rpartition('/runs/')[0]}/"):  # it gets the token
-                raise UnusableArtifactError(f"artifact {artifact}: at another address than its run")
-            archive = _downloaded(found.archive_download_url, environment["GITHUB_TOKEN"])
-            return _only_file(archive, artifact, name, found.digest)
-    return None
-
-
-def _downloaded(url: str, token: str) -> bytes:
-    """Download an archive. GitHub redirects to storage, where requests drops the token."""
-    import requests
-
-    headers = {"Authorization": f"Bearer {token}"}
-    with refusals(), requests.get(url, headers=headers, stream=True, timeout=60) as answer:
-        answer.raise_for_status()
-        raw = bytearray()
-        for block in answer.iter_content(1 << 20):
-            raw += block
-            if len(raw) > _MOST_BYTES:
-                raise UnusableArtifactError("an artifact: too large")
-    return bytes(raw)
-
-
-def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> bytes:
-    """Read the file in memory: nothing is unpacked, so a path in the archive leads nowhere."""
-    if digest and digest != f"sha256:{hashlib.sha256(archive).hexdigest()}":
-        raise UnusableArtifactError(f"artifact {artifact}: damaged", remedy="run the job again")
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            members = opened.infolist()
-            if len(members) != 1 or members[0].filename != name:
-                raise UnusableArtifactError(f"artifact {artifact}: holds more than {name}")
-            with opened.open(members[0]) as stream:
-                raw = stream.read(_MOST_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError):
-        raise UnusableArtifactError(f"artifact {artifact}: not an archive") from None
-    if len(raw) > _MOST_BYTES:
-        raise UnusableArtifactError(f"artifact {artifact}: {name} is too large")
-    return raw
 
 
 @dataclass(frozen=True)
@@ -156,10 +76,6 @@ def read_ledger(
 
 
 def require_budget(wanted: Spend, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime) -> None:
-    rounds = sum(spend.run == wanted.run for _, spend in entries)
-    if rounds >= limits.rounds:
-        remedy = "push again, or raise `rounds` in config/hosted.yaml of main"
-        raise RefusedRequestsError(f"the run was answered {rounds} times, as often as allowed", remedy=remedy)
     today = [spend for at, spend in entries if at.astimezone(UTC).date() == now.date()]
     of_change = sum(spend.dollars for spend in today if spend.change == wanted.change)
     for name, spent, most in (
@@ -216,17 +132,36 @@ def _asked(number: int, request: ProviderRequest, specs: Sequence[ProviderSpec])
     raise RefusedRequestsError(f"{NAME}: line {number}: {what} (config/providers.yaml)", remedy=remedy)
 
 
+def _is_refusal(answers: bytes | None) -> bool:
+    return answers is not None and answers.startswith(b'{"refused"')
+
+
 def check_run(workspace: Workspace, number: int, out: Path, environment: Mapping[str, str]) -> tuple[str, str]:
     """Return `ask`, `refused` or `none`, and why."""
     limits = load_limits(workspace.config)
     with open_repository(environment) as repository:
         run = waiting_run(repository, number)
+        by_hand = environment.get("GITHUB_EVENT_NAME") == BY_HAND
+        if run.run_attempt > limits.rounds and not by_hand:
+            return "none", f"Nothing was asked: the run had {limits.rounds} rounds, as many as allowed."
+        answered = [
+            one for one in runs_that_published(repository, f"answers-{number}") if one.id != this_run(environment)[0]
+        ]
+        if answered and not by_hand and _is_refusal(read_file(answered[0], f"answers-{number}", ANSWERS, environment)):
+            return "none", "Nothing was asked: the run was refused already. A push or a person asks again."
         try:
-            raw = read_file(run, f"requests-{run.run_attempt}", NAME, environment)
+            # A refused run has no requests of its own: who answers it by hand means those that were refused.
+            attempts = range(run.run_attempt, 0, -1) if by_hand else (run.run_attempt,)
+            files = (read_file(run, f"requests-{attempt}", NAME, environment) for attempt in attempts)
+            raw = next((file for file in files if file is not None), None)
             if raw is None:
                 return "none", "The run asks for nothing."
-            asked_for = limits.authors == "all" or environment.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
-            if not asked_for and repository.get_collaborator_permission(run.actor.login) not in _WRITERS:
+            by_hand = by_hand or any(one.event == BY_HAND for one in answered)  # its later rounds too
+            if (
+                limits.authors != "all"
+                and not by_hand
+                and repository.get_collaborator_permission(run.actor.login) not in _WRITERS
+            ):
                 remedy = "a maintainer can start answer-requests by hand, with the number of the run"
                 raise RefusedRequestsError("the author may not write to the repository", remedy=remedy)
             allowed, new = check_requests(workspace, raw)

@@ -54,7 +54,7 @@ def bring() -> None:
 
 def resume(run: RunOption) -> None:
     """Rerun the failed jobs of a ci run."""
-    from sluice.extras.hosted.check_run import waiting_run
+    from sluice.extras.hosted.actions_runs import waiting_run
     from sluice.github.github_client import open_repository
 
     with open_repository(os.environ) as repository:

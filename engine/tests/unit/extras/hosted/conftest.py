@@ -171,8 +171,10 @@ class Steps:
             self.patch.setenv(name, value)
 
     def waits(self, raw: bytes, number: int = WAITING, **changes: Any) -> None:
-        self.github.add_run(number, **changes)
-        self.github.archives[number, "requests-1"] = archive(requests__jsonl=raw)
+        """The next attempt of a run has ended, with these requests."""
+        attempt = self.github.runs.get(number, {}).get("run_attempt", 1)
+        self.github.add_run(number, **{"run_attempt": attempt, **changes})
+        self.github.archives[number, f"requests-{attempt}"] = archive(requests__jsonl=raw)
 
     def bring(self, number: int = WAITING) -> tuple[int, str]:
         self.set(self.github.environment(number, GITHUB_RUN_ATTEMPT="2"))

@@ -82,8 +82,10 @@ def test_a_stranger_is_answered_by_hand_or_by_the_settings(main: Main, steps: St
     assert "the author may not write" in steps.told
     assert main.model.asked == []
     main.limit(authors=authors)
-    assert steps.run(event=event) == "ask"
-    assert len(main.model.asked) == 1
+    steps.github.add_run(WAITING, run_attempt=2, head_repository=FORK)  # has shown the refusal, and asks for nothing
+    assert steps.run(event=event) == ("ask" if event == "workflow_dispatch" else "none")
+    steps.waits(lines(main.request("and then?")), WAITING + (event == "workflow_run"), head_repository=FORK)
+    assert steps.run(WAITING + (event == "workflow_run")) == "ask"
 
 
 def test_eight_pull_requests_at_once_stay_within_the_day(main: Main, steps: Steps) -> None:
@@ -145,10 +147,17 @@ def test_a_run_is_answered_as_often_as_allowed(main: Main, steps: Steps) -> None
     main.limit(rounds=2)
     for number in range(3):
         steps.waits(lines(main.request(f"question {number}")))
-        assert steps.run() == ("ask" if number < 2 else "refused")
-    code, _ = steps.bring()
-    assert code == 0
-    assert "answered 2 times" in (main.workspace.state / "answers-refused").read_text()
+        assert steps.run() == ("ask" if number < 2 else "none")
+    assert steps.github.again == [WAITING, WAITING]
+
+
+def test_a_run_that_asks_again_after_a_refusal_is_left_alone(steps: Steps) -> None:
+    states = []
+    for _ in range(3):
+        steps.waits(b"what `sluice eval` never writes")
+        states.append(steps.run())
+    assert states == ["refused", "none", "none"]
+    assert steps.github.again == [WAITING]
 
 
 def test_a_ledger_that_cannot_be_read_lets_nothing_be_spent(main: Main, steps: Steps) -> None:
@@ -194,7 +203,6 @@ FORGED: dict[str, dict[str, Any]] = {
     "of another branch": {"branch": "change"},
     "of a fork's branch of the same name": {"head_repository": FORK},
     "of a pull request": {"event": "pull_request"},
-    "of before this run": {"created_at": "2025-12-31T10:00:00Z"},
 }
 
 
@@ -237,8 +245,8 @@ def test_the_first_attempt_asks_github_for_nothing(main: Main, steps: Steps) -> 
 
 def test_an_archive_at_another_address_gets_no_token(main: Main, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     steps.waits(lines(main.request()))
-    (listed,) = steps.github._artifacts(WAITING)
+    (listed,) = steps.github._artifacts(str(WAITING))
     elsewhere = listed | {"archive_download_url": f"{steps.github.storage}/storage/0"}
-    monkeypatch.setattr(steps.github, "_artifacts", lambda _: [elsewhere])
+    monkeypatch.setattr(steps.github, "_artifacts", lambda number, _: [elsewhere] * bool(number))
     assert steps.run() == "refused"
     assert steps.github.tokens_at_storage == []

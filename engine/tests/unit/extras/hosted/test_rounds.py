@@ -108,8 +108,9 @@ class Changed:
         self.patch.chdir(self.main.workspace.root)
         return done.code, done.text, json.loads((root / "build" / "comparison" / "comparison.json").read_text())
 
-    def answered(self) -> str:
-        self.steps.waits((self.root / "build" / "requests.jsonl").read_bytes())
+    def answered(self, **run: Any) -> str:
+        if (written := self.root / "build" / "requests.jsonl").exists():
+            self.steps.waits(written.read_bytes(), **run)
         self.patch.chdir(self.main.workspace.root)
         state = self.steps.run()
         self.patch.chdir(self.root)
@@ -212,6 +213,25 @@ def test_rounds_have_an_end(change: Changed) -> None:
     code, told, _ = change.compare(change.root, attempt=2)  # nothing was answered meanwhile
     assert code == 3
     assert "without an answer after 1 rounds" in told
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "too many requests": {"requests": 1},
+    "no money": {"dollars_per_day": 0},
+    "who": {},
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_refused_run_ends_after_one_round(change: Changed, why: str) -> None:
+    change.edit("BRIEFLY")
+    change.main.limit(**REFUSED[why])
+    run = {"actor": {"login": "stranger"}} if why == "who" else {}
+    seen: list[Any] = []
+    for attempt in (1, 2, 3):
+        seen += [change.compare(change.root, attempt=attempt)[0], change.answered(**run)]
+    assert seen == [4, "refused", 3, "none", 3, "none"]
+    assert change.steps.github.again == [WAITING], "and nothing runs it again"
 
 
 def test_another_model_of_the_pull_request_is_not_asked(change: Changed) -> None:

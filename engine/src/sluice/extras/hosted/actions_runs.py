@@ -1,0 +1,117 @@
+"""Runs of GitHub Actions and their artifacts: which run waits for answers, and what main has published.
+
+Only artifacts of answer-requests.yml on the default branch are trusted: GitHub says which run made an artifact, and no
+other run can add to it (engine/docs/decisions/keyless-pull-requests.md). A run of a pull request is trusted only for
+what GitHub says about it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sluice.core.errors import SluiceError
+from sluice.github.github_client import refusals
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+    from github.WorkflowRun import WorkflowRun
+
+ANSWERING = "answer-requests.yml"
+BY_HAND = "workflow_dispatch"
+_COMPARING = ".github/workflows/ci.yml"
+_STARTED_BY = ("workflow_run", BY_HAND)
+_MOST_BYTES = 256 << 20
+
+
+class UnusableArtifactError(SluiceError):
+    """An artifact is not one file of the expected name and size."""
+
+
+def waiting_run(repository: Repository, number: int) -> WorkflowRun:
+    """Return a completed ci run of a pull request."""
+    run = repository.get_workflow_run(number)
+    what = f"run {number}"
+    if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
+        raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="use the number from its address")
+    if run.status != "completed":
+        raise SluiceError(f"{what}: has not finished", remedy="wait for it")
+    if not run.head_repository:
+        raise SluiceError(
+            f"{what}: its repository no longer exists", remedy="open the pull request from another repository"
+        )
+    return run
+
+
+def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
+    """Yield the runs of answer-requests.yml on the default branch, latest first."""
+    created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    for run in repository.get_workflow(ANSWERING).get_runs(branch=repository.default_branch, created=created):
+        if run.created_at >= since and _is_of_main(repository, run):
+            yield run
+
+
+def runs_that_published(repository: Repository, artifact: str) -> Iterator[WorkflowRun]:
+    """Yield the runs of answer-requests.yml on the default branch that have an artifact, latest first."""
+    makers = [one.workflow_run for one in repository.get_artifacts(artifact)]
+    for number in sorted({run.id for run in makers if run.head_branch == repository.default_branch}, reverse=True):
+        if _is_of_main(repository, run := repository.get_workflow_run(number)):
+            yield run
+
+
+def _is_of_main(repository: Repository, run: WorkflowRun) -> bool:
+    here = run.head_repository and run.head_repository.full_name == repository.full_name
+    if not here or run.head_branch != repository.default_branch or run.event not in _STARTED_BY:
+        return False
+    return run.path.partition("@")[0] == f".github/workflows/{ANSWERING}"
+
+
+def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
+    """Return the only file of an artifact, or `None` if the run has no such artifact."""
+    for found in run.get_artifacts():
+        if found.name == artifact and not found.expired:
+            if found.size_in_bytes > _MOST_BYTES:
+                raise UnusableArtifactError(f"artifact {artifact}: too large")
+            if not found.archive_download_url.startswith(f"{run.url.rpartition('/runs/')[0]}/"):  # it gets the token
+                raise UnusableArtifactError(f"artifact {artifact}: at another address than its run")
+            archive = _downloaded(found.archive_download_url, environment["GITHUB_TOKEN"])
+            return _only_file(archive, artifact, name, found.digest)
+    return None
+
+
+def _downloaded(url: str, token: str) -> bytes:
+    """Download an archive. GitHub redirects to storage, where requests drops the token."""
+    import requests
+
+    headers = {"Authorization": f"Bearer {token}"}
+    with refusals(), requests.get(url, headers=headers, stream=True, timeout=60) as answer:
+        answer.raise_for_status()
+        raw = bytearray()
+        for block in answer.iter_content(1 << 20):
+            raw += block
+            if len(raw) > _MOST_BYTES:
+                raise UnusableArtifactError("an artifact: too large")
+    return bytes(raw)
+
+
+def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> bytes:
+    """Read the file in memory: nothing is unpacked, so a path in the archive leads nowhere."""
+    if digest and digest != f"sha256:{hashlib.sha256(archive).hexdigest()}":
+        raise UnusableArtifactError(f"artifact {artifact}: damaged", remedy="run the job again")
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            members = opened.infolist()
+            if len(members) != 1 or members[0].filename != name:
+                raise UnusableArtifactError(f"artifact {artifact}: holds more than {name}")
+            with opened.open(members[0]) as stream:
+                raw = stream.read(_MOST_BYTES + 1)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError):
+        raise UnusableArtifactError(f"artifact {artifact}: not an archive") from None
+    if len(raw) > _MOST_BYTES:
+        raise UnusableArtifactError(f"artifact {artifact}: {name} is too large")
+    return raw
