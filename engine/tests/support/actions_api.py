@@ -63,9 +63,11 @@ class ActionsApi(FakeGitHub):
             "run_attempt": 1,
             "actor": {"login": "octocat"},
             "created_at": "2026-01-01T10:00:00Z",
+            "head_sha": "a" * 40,
             "workflow_id": WORKFLOWS.get(workflow, 13),
             "url": f"{self.url}{PLACE}/actions/runs/{number}",
             "artifacts_url": f"{self.url}{PLACE}/actions/runs/{number}/artifacts",
+            "jobs_url": f"{self.url}{PLACE}/actions/runs/{number}/jobs",
             **changes,
         }
         return self.runs[number]
@@ -92,6 +94,8 @@ class ActionsApi(FakeGitHub):
             return 200, self.runs[int(found[1])]
         if found := re.fullmatch(r"/actions(?:/runs/(\d+))?/artifacts", place):
             return 200, {"total_count": 0, "artifacts": self._artifacts(found[1], query.get("name"))}
+        if found := re.fullmatch(r"/actions/runs/(\d+)/jobs", place):
+            return 200, {"total_count": 0, "jobs": self._jobs(self.runs[int(found[1])])}
         if method == "POST" and (found := re.fullmatch(r"/actions/runs/(\d+)/rerun-failed-jobs", place)):
             if self.runs[int(found[1])]["status"] != "completed":
                 return 403, {"message": "This workflow is already running"}
@@ -106,6 +110,10 @@ class ActionsApi(FakeGitHub):
         since = query.get("created", ">=").removeprefix(">=")
         found = [run for run in self.runs.values() if run["workflow_id"] == workflow and run["created_at"] >= since]
         return [run for run in reversed(found) if run["head_branch"] == query.get("branch", run["head_branch"])]
+
+    def _jobs(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        """Those of ci.yml; `retitled` runs are those of a new title."""
+        return [{"name": "plan", "conclusion": "skipped" if run.get("retitled") else "success", "run_attempt": 1}]
 
     def _artifacts(self, number: str | None, named: str | None = None) -> list[dict[str, Any]]:
         return [

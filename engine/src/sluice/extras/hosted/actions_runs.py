@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ANSWERING = "answer-requests.yml"
 BY_HAND = "workflow_dispatch"
-_COMPARING = ".github/workflows/ci.yml"
+COMPARING = "ci.yml"
 _STARTED_BY = ("workflow_run", BY_HAND)
 _MOST_BYTES = 256 << 20
 
@@ -37,7 +37,7 @@ def waiting_run(repository: Repository, number: int) -> WorkflowRun:
     """Return a completed ci run of a pull request."""
     run = repository.get_workflow_run(number)
     what = f"run {number}"
-    if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
+    if run.path.partition("@")[0] != f".github/workflows/{COMPARING}" or run.event != "pull_request":
         raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="use the number from its address")
     if run.status != "completed":
         raise SluiceError(f"{what}: has not finished", remedy="wait for it")
@@ -46,6 +46,21 @@ def waiting_run(repository: Repository, number: int) -> WorkflowRun:
             f"{what}: its repository no longer exists", remedy="open the pull request from another repository"
         )
     return run
+
+
+def newer_run(repository: Repository, run: WorkflowRun) -> int | None:
+    """Return a later run of ci for the same branch, whose answers are those that count."""
+    since = f">={run.created_at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    for other in repository.get_workflow(COMPARING).get_runs(branch=run.head_branch, event=run.event, created=since):
+        here = other.head_repository and other.head_repository.full_name == run.head_repository.full_name
+        if here and other.id > run.id and (other.head_sha != run.head_sha or _compares(other)):
+            return other.id
+    return None
+
+
+def _compares(run: WorkflowRun) -> bool:
+    """Return whether the run is of a change: that of a new title or label skips its plan."""
+    return any(job.name == "plan" and job.conclusion != "skipped" for job in run.jobs())
 
 
 def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:

@@ -7,7 +7,7 @@ workflow's concurrency group serialises the runs. A run that dies between the tw
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.actions_runs import (
     BY_HAND,
     UnusableArtifactError,
+    newer_run,
     read_file,
     runs_of_main,
     runs_that_published,
@@ -41,10 +42,12 @@ from sluice.llm.settings import ProviderSpec, RemoteSpec, load_providers
 
 if TYPE_CHECKING:
     from github.Repository import Repository
+    from github.WorkflowRun import WorkflowRun
 
 ANSWERS = "answers.jsonl"
 _WRITERS = ("admin", "maintain", "write")
 SPEND = "spend.json"
+_REFUSAL = b'{"refused":'  # how a file of answers begins that has none
 
 
 @dataclass(frozen=True)
@@ -132,36 +135,40 @@ def _asked(number: int, request: ProviderRequest, specs: Sequence[ProviderSpec])
     raise RefusedRequestsError(f"{NAME}: line {number}: {what} (config/providers.yaml)", remedy=remedy)
 
 
-def _is_refusal(answers: bytes | None) -> bool:
-    return answers is not None and answers.startswith(b'{"refused"')
+def _ended(run: WorkflowRun, answered: Sequence[WorkflowRun], limits: HostedLimits, token: Mapping[str, str]) -> str:
+    """Return why a run isn't answered unless a person wants it, or ""."""
+    if run.run_attempt > limits.rounds:
+        return f"the run had {limits.rounds} rounds, as many as allowed."
+    last = read_file(answered[0], f"answers-{run.id}", ANSWERS, token) if answered else None
+    return (
+        "the run was refused already. Push, or start answer-requests by hand." if last and _REFUSAL in last[:20] else ""
+    )
+
+
+def _requests(run: WorkflowRun, attempts: Iterable[int], token: Mapping[str, str]) -> bytes | None:
+    files = (read_file(run, f"requests-{attempt}", NAME, token) for attempt in attempts)
+    return next((file for file in files if file is not None), None)
 
 
 def check_run(workspace: Workspace, number: int, out: Path, environment: Mapping[str, str]) -> tuple[str, str]:
     """Return `ask`, `refused` or `none`, and why."""
-    limits = load_limits(workspace.config)
+    limits, by_hand = load_limits(workspace.config), environment.get("GITHUB_EVENT_NAME") == BY_HAND
     with open_repository(environment) as repository:
         run = waiting_run(repository, number)
-        by_hand = environment.get("GITHUB_EVENT_NAME") == BY_HAND
-        if run.run_attempt > limits.rounds and not by_hand:
-            return "none", f"Nothing was asked: the run had {limits.rounds} rounds, as many as allowed."
-        answered = [
-            one for one in runs_that_published(repository, f"answers-{number}") if one.id != this_run(environment)[0]
-        ]
-        if answered and not by_hand and _is_refusal(read_file(answered[0], f"answers-{number}", ANSWERS, environment)):
-            return "none", "Nothing was asked: the run was refused already. A push or a person asks again."
+        found = runs_that_published(repository, f"answers-{number}")
+        answered = [one for one in found if one.id != this_run(environment)[0]]
+        if newer := newer_run(repository, run):
+            return "none", f"Nothing was asked: run {newer} compares what was pushed since."
+        if not by_hand and (why := _ended(run, answered, limits, environment)):
+            return "none", f"Nothing was asked: {why}"
         try:
-            # A refused run has no requests of its own: who answers it by hand means those that were refused.
-            attempts = range(run.run_attempt, 0, -1) if by_hand else (run.run_attempt,)
-            files = (read_file(run, f"requests-{attempt}", NAME, environment) for attempt in attempts)
-            raw = next((file for file in files if file is not None), None)
-            if raw is None:
+            # A refused run has no requests: who answers it by hand means those that were refused.
+            attempts = range(run.run_attempt, 0, -1) if by_hand else [run.run_attempt]
+            if (raw := _requests(run, attempts, environment)) is None:
                 return "none", "The run asks for nothing."
             by_hand = by_hand or any(one.event == BY_HAND for one in answered)  # its later rounds too
-            if (
-                limits.authors != "all"
-                and not by_hand
-                and repository.get_collaborator_permission(run.actor.login) not in _WRITERS
-            ):
+            trusted = by_hand or limits.authors == "all"
+            if not trusted and repository.get_collaborator_permission(run.actor.login) not in _WRITERS:
                 remedy = "a maintainer can start answer-requests by hand, with the number of the run"
                 raise RefusedRequestsError("the author may not write to the repository", remedy=remedy)
             allowed, new = check_requests(workspace, raw)

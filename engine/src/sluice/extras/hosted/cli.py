@@ -53,12 +53,15 @@ def bring() -> None:
 
 
 def resume(run: RunOption) -> None:
-    """Rerun the failed jobs of a ci run."""
-    from sluice.extras.hosted.actions_runs import waiting_run
+    """Rerun the failed jobs of a ci run, unless its branch has a newer one."""
+    from sluice.extras.hosted.actions_runs import newer_run, waiting_run
     from sluice.github.github_client import open_repository
 
     with open_repository(os.environ) as repository:
-        if not waiting_run(repository, run).rerun_failed_jobs():
+        if newer := newer_run(repository, waiting := waiting_run(repository, run)):
+            print(f"run {run}: not run again: run {newer} compares what was pushed since")
+            return
+        if not waiting.rerun_failed_jobs():
             raise SluiceError(f"run {run}: GitHub refused to re-run it", remedy="re-run its failed jobs by hand")
     print(f"run {run}: its failed jobs run again")
 

@@ -127,6 +127,7 @@ class Steps:
         self.number = 900
         self.told = ""
         self.role: dict[str, str] = {}
+        self.meanwhile: Callable[[], Any] = lambda: None  # before the run is run again
 
     def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
         """One run; returns the state. Without `ask` it dies before it has asked."""
@@ -158,6 +159,7 @@ class Steps:
             self._upload(f"spend-used-{attempt}", "spend.json")
         if state != "none":
             self._upload(f"answers-{waiting}", "answers.jsonl")
+            self.meanwhile()
             assert self.main.sluice("answers", "resume", "--run", str(waiting)).code == 0
         self.patch.setenv("MODEL_KEY", KEY)
         return state

@@ -127,9 +127,9 @@ def test_a_provider_that_counts_more_than_was_reserved_is_believed(main: Main, s
 
 def test_one_change_stays_within_its_own_limit(main: Main, steps: Steps) -> None:
     main.limit(dollars_per_change=0.00015)
-    for number in range(3):
-        steps.waits(lines(main.request(f"question {number}")), 500 + number)
-    assert [steps.run(500 + number, ask=False) for number in range(3)] == ["ask", "refused", "refused"]
+    for number, state in enumerate(["ask", "refused", "refused"], WAITING):
+        steps.waits(lines(main.request(f"question {number}")), number)
+        assert steps.run(number, ask=False) == state
     steps.waits(lines(main.request("of another")), 510, branch="other")
     assert steps.run(510) == "ask"
     assert "dollars at most" in steps.told
@@ -149,6 +149,30 @@ def test_a_run_is_answered_as_often_as_allowed(main: Main, steps: Steps) -> None
         steps.waits(lines(main.request(f"question {number}")))
         assert steps.run() == ("ask" if number < 2 else "none")
     assert steps.github.again == [WAITING, WAITING]
+
+
+PUSHED = {"head_sha": "b" * 40, "conclusion": None, "status": "in_progress"}
+LATER: dict[str, tuple[dict[str, Any], bool]] = {
+    "a push": (PUSHED, True),
+    "another base": ({}, True),
+    "a new title": ({"retitled": True}, False),
+    "a push to another branch": ({**PUSHED, "branch": "other"}, False),
+    "a push to a fork's branch of the same name": ({**PUSHED, "head_repository": FORK}, False),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_the_newest_run_of_a_branch_is_answered(main: Main, steps: Steps, later: str) -> None:
+    changes, replaces = LATER[later]
+    steps.waits(lines(main.request("a")))
+    steps.meanwhile = lambda: steps.github.add_run(510, **changes)
+    assert steps.run() == "ask"
+    assert steps.github.again == [WAITING] * (not replaces), "while it was asked"
+    again = len(steps.github.again)
+    steps.waits(lines(main.request("b")))
+    assert steps.run() == ("none" if replaces else "ask")
+    assert len(steps.github.again) == again + (not replaces)
+    assert ("run 510 compares what was pushed since" in steps.told) == replaces
 
 
 def test_a_run_that_asks_again_after_a_refusal_is_left_alone(steps: Steps) -> None:
