@@ -3,7 +3,8 @@
 Paths, queries and fields are those that PyGithub 2.10.0 asks for and reads (Workflow.get_runs, WorkflowRun, Artifact,
 Repository.get_artifacts, Repository.get_collaborator_permission), whose classes name the schemas of GitHub's OpenAPI
 description. docs.github.com, REST API 2022-11-28, Actions (Artifacts, Workflow runs): an archive is a redirect to
-another host, `created` takes `>=`, a run in progress is not run again, and a run that is has another attempt.
+another host, `created` takes `>=`, a run in progress is not run again, and a run that is has another attempt; Pulls:
+`head` is `user:branch`. The permission of an app is 404, "is not a user": anthropics/claude-code-action#1018.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class ActionsApi(FakeGitHub):
 
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     archives: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    pulls: list[dict[str, Any]] = field(default_factory=list)
     writers: set[str] = field(default_factory=lambda: {"octocat"})
     again: list[int] = field(default_factory=list)
     tokens_at_storage: list[str | None] = field(default_factory=list)
@@ -72,6 +74,10 @@ class ActionsApi(FakeGitHub):
         }
         return self.runs[number]
 
+    def add_pull(self, opener: str, owner: str, branch: str = "change") -> None:
+        repository = {"full_name": f"{owner}/app"}
+        self.pulls.append({"user": {"login": opener}, "head": {"label": f"{owner}:{branch}", "repo": repository}})
+
     def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
         if found := re.fullmatch(r"/storage/(\d+)", path):
             self.tokens_at_storage.append(token or None)
@@ -102,8 +108,12 @@ class ActionsApi(FakeGitHub):
             self.again.append(int(found[1]))
             self.runs[int(found[1])]["run_attempt"] += 1
             return 201, {}
+        if place == "/pulls":
+            return 200, [pull for pull in self.pulls if f"{pull['head']['label']}" == query["head"]]
         if found := re.fullmatch(r"/collaborators/([\w-]+)/permission", place):
             return 200, {"permission": "write" if found[1] in self.writers else "read"}
+        if re.fullmatch(r"/collaborators/[\w%-]+/permission", place):
+            return 404, {"message": f"{place} is not a user"}
         return 404, {"message": "Not Found"}
 
     def _listed(self, workflow: int, query: dict[str, str]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ ANSWERING = "answer-requests.yml"
 BY_HAND = "workflow_dispatch"
 COMPARING = "ci.yml"
 _STARTED_BY = ("workflow_run", BY_HAND)
+_WRITERS = ("admin", "maintain", "write")
 _MOST_BYTES = 256 << 20
 
 
@@ -61,6 +62,25 @@ def newer_run(repository: Repository, run: WorkflowRun) -> int | None:
 def _compares(run: WorkflowRun) -> bool:
     """Return whether the run is of a change: that of a new title or label skips its plan."""
     return any(job.name == "plan" and job.conclusion != "skipped" for job in run.jobs())
+
+
+def is_of_writers(repository: Repository, run: WorkflowRun) -> bool:
+    """Return whether who made the change may write here. Who started its run has perhaps only updated the branch."""
+    head = run.head_repository
+    if head.full_name == repository.full_name:  # who has pushed a branch here may write, an app too
+        return True
+    pulls = repository.get_pulls(state="open", head=f"{head.owner.login}:{run.head_branch}")
+    openers = {pull.user.login for pull in pulls if pull.head.repo and pull.head.repo.full_name == head.full_name}
+    return bool(openers) and all(_may_write(repository, login) for login in {head.owner.login, *openers})
+
+
+def _may_write(repository: Repository, login: str) -> bool:
+    from github import UnknownObjectException
+
+    try:
+        return repository.get_collaborator_permission(login) in _WRITERS
+    except UnknownObjectException:  # an app, or an organisation
+        return False
 
 
 def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:

@@ -21,6 +21,7 @@ from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.actions_runs import (
     BY_HAND,
     UnusableArtifactError,
+    is_of_writers,
     newer_run,
     read_file,
     runs_of_main,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from github.WorkflowRun import WorkflowRun
 
 ANSWERS = "answers.jsonl"
-_WRITERS = ("admin", "maintain", "write")
 SPEND = "spend.json"
 _REFUSAL = b'{"refused":'  # how a file of answers begins that has none
 
@@ -168,9 +168,9 @@ def check_run(workspace: Workspace, number: int, out: Path, environment: Mapping
                 return "none", "The run asks for nothing."
             by_hand = by_hand or any(one.event == BY_HAND for one in answered)  # its later rounds too
             trusted = by_hand or limits.authors == "all"
-            if not trusted and repository.get_collaborator_permission(run.actor.login) not in _WRITERS:
+            if not trusted and not is_of_writers(repository, run):
                 remedy = "a maintainer can start answer-requests by hand, with the number of the run"
-                raise RefusedRequestsError("the author may not write to the repository", remedy=remedy)
+                raise RefusedRequestsError("its author may not write to the repository", remedy=remedy)
             allowed, new = check_requests(workspace, raw)
             change = f"{run.head_repository.full_name}:{run.head_branch}"
             wanted = Spend(number, change, sum(one.most_dollars for one in new))

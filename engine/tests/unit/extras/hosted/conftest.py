@@ -116,6 +116,7 @@ def everything(*folders: Path) -> bytes:
 
 ANSWERING = "answer-requests.yml"
 WAITING = 500
+FORK = {"id": 2, "name": "app", "full_name": "stranger/app", "owner": {"login": "stranger"}}
 NOON = "2026-01-01T12:00:00Z"
 
 
@@ -132,7 +133,7 @@ class Steps:
     def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
         """One run; returns the state. Without `ask` it dies before it has asked."""
         self.number += attempt == 1
-        self.github.add_run(self.number, ANSWERING, branch="main", created_at=NOON, run_attempt=attempt)
+        self.github.add_run(self.number, ANSWERING, branch="main", event=event, created_at=NOON, run_attempt=attempt)
         out = self.main.workspace.build / "answers"
         for path in out.glob("*"):
             path.unlink()

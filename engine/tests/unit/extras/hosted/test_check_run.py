@@ -12,7 +12,7 @@ import yaml
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.request_file import ProviderRequest
 from support.actions_api import archive
-from unit.extras.hosted.conftest import ANSWERING, KEY, NOON, WAITING, Main, Steps, everything, lines
+from unit.extras.hosted.conftest import ANSWERING, FORK, KEY, NOON, WAITING, Main, Steps, everything, lines
 
 ROOT = Path(__file__).resolve().parents[5]
 RESPONSE = {
@@ -72,20 +72,39 @@ def test_only_a_run_of_ci_for_a_pull_request_is_answered(
     assert steps.github.again == []
 
 
-FORK = {"id": 2, "name": "app", "full_name": "stranger/app", "owner": {"login": "stranger"}}
-
-
 @pytest.mark.parametrize(("authors", "event"), [("write", "workflow_dispatch"), ("all", "workflow_run")])
 def test_a_stranger_is_answered_by_hand_or_by_the_settings(main: Main, steps: Steps, authors: str, event: str) -> None:
-    steps.waits(lines(main.request()), actor={"login": "stranger"}, head_repository=FORK)
+    steps.waits(lines(main.request()), head_repository=FORK)
     assert steps.run() == "refused"
-    assert "the author may not write" in steps.told
+    assert "its author may not write" in steps.told
     assert main.model.asked == []
     main.limit(authors=authors)
     steps.github.add_run(WAITING, run_attempt=2, head_repository=FORK)  # has shown the refusal, and asks for nothing
     assert steps.run(event=event) == ("ask" if event == "workflow_dispatch" else "none")
     steps.waits(lines(main.request("and then?")), WAITING + (event == "workflow_run"), head_repository=FORK)
     assert steps.run(WAITING + (event == "workflow_run")) == "ask"
+
+
+AUTHORS = {  # owner of the head repository and opener; octocat, who may write, has pressed *Update branch* everywhere
+    ("octo", "renovate[bot]"): "ask",
+    ("octo", "stranger"): "ask",
+    ("octocat", "octocat"): "ask",
+    ("octocat", "stranger"): "refused",
+    ("stranger", "octocat"): "refused",
+    ("stranger", "renovate[bot]"): "refused",
+    ("some-app[bot]", "octocat"): "refused",
+    ("octocat", ""): "refused",
+}
+
+
+@pytest.mark.parametrize("authors", AUTHORS, ids="-".join)
+def test_who_wrote_a_change_counts_and_not_who_clicked(main: Main, steps: Steps, authors: tuple[str, str]) -> None:
+    owner, opener = authors
+    repository = {"full_name": f"{owner}/app", "owner": {"login": owner}}
+    if opener:
+        steps.github.add_pull(opener, owner)
+    steps.waits(lines(main.request()), head_repository=repository)
+    assert steps.run() == AUTHORS[authors], steps.told
 
 
 def test_eight_pull_requests_at_once_stay_within_the_day(main: Main, steps: Steps) -> None:

@@ -28,7 +28,7 @@ from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from support.git import git
 from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
-from unit.extras.hosted.conftest import KEY, WAITING, Main, Steps, everything, hosted, lines
+from unit.extras.hosted.conftest import FORK, KEY, WAITING, Main, Steps, everything, hosted, lines
 from unit.jobs.played_comparison import play, rows
 
 DIGESTS = Digests("model", "search", "guards")
@@ -226,7 +226,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 def test_a_refused_run_ends_after_one_round(change: Changed, why: str) -> None:
     change.edit("BRIEFLY")
     change.main.limit(**REFUSED[why])
-    run = {"actor": {"login": "stranger"}} if why == "who" else {}
+    run = {"head_repository": FORK} if why == "who" else {}
     seen: list[Any] = []
     for attempt in (1, 2, 3):
         seen += [change.compare(change.root, attempt=attempt)[0], change.answered(**run)]
