@@ -4,7 +4,8 @@ Paths, queries and fields are those that PyGithub 2.10.0 asks for and reads (Wor
 Repository.get_artifacts, Repository.get_collaborator_permission), whose classes name the schemas of GitHub's OpenAPI
 description. docs.github.com, REST API 2022-11-28, Actions (Artifacts, Workflow runs): an archive is a redirect to
 another host, `created` takes `>=`, a run in progress is not run again, and a run that is has another attempt; Pulls:
-`head` is `user:branch`. The permission of an app is 404, "is not a user": anthropics/claude-code-action#1018.
+`head` is `user:branch`; Commits: `behind` is an ancestor of what it is compared with. The permission of an app is 404,
+"is not a user": anthropics/claude-code-action#1018.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ def archive(**files: bytes) -> bytes:
 
 @dataclass
 class ActionsApi(FakeGitHub):
-    """`archives`: (run, name) -> zip. Archives are redirected to this server under another name."""
+    """`archives`: (run, name) -> zip, redirected to this server under another name. `reserved`: (run, attempt).
+    `of_main`: commits of the default branch."""
 
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     archives: dict[tuple[int, str], bytes] = field(default_factory=dict)
     pulls: list[dict[str, Any]] = field(default_factory=list)
+    reserved: set[tuple[int, int]] = field(default_factory=set)
+    of_main: set[str] = field(default_factory=lambda: {"a" * 40})
     writers: set[str] = field(default_factory=lambda: {"octocat"})
     again: list[int] = field(default_factory=list)
     tokens_at_storage: list[str | None] = field(default_factory=list)
@@ -108,6 +112,10 @@ class ActionsApi(FakeGitHub):
             self.again.append(int(found[1]))
             self.runs[int(found[1])]["run_attempt"] += 1
             return 201, {}
+        if place == "/branches/main":
+            return 200, {"name": "main", "commit": {"sha": min(self.of_main)}}
+        if found := re.fullmatch(r"/compare/\w+\.\.\.(\w+)", place):
+            return 200, {"status": "behind" if found[1] in self.of_main else "diverged"}
         if place == "/pulls":
             return 200, [pull for pull in self.pulls if f"{pull['head']['label']}" == query["head"]]
         if found := re.fullmatch(r"/collaborators/([\w-]+)/permission", place):
@@ -122,8 +130,11 @@ class ActionsApi(FakeGitHub):
         return [run for run in reversed(found) if run["head_branch"] == query.get("branch", run["head_branch"])]
 
     def _jobs(self, run: dict[str, Any]) -> list[dict[str, Any]]:
-        """Those of ci.yml; `retitled` runs are those of a new title."""
-        return [{"name": "plan", "conclusion": "skipped" if run.get("retitled") else "success", "run_attempt": 1}]
+        """The plan of ci.yml, which `retitled` runs skip, and the step of answer-requests.yml."""
+        plan = {"name": "plan", "conclusion": "skipped" if run.get("retitled") else "success", "run_attempt": 1}
+        reserve = {"name": "Reserve the money", "conclusion": "success"}
+        asked = [attempt for number, attempt in self.reserved if number == run["id"]]
+        return [{**plan, "steps": []}, *({**plan, "run_attempt": one, "steps": [reserve]} for one in asked)]
 
     def _artifacts(self, number: str | None, named: str | None = None) -> list[dict[str, Any]]:
         return [

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sluice.core.errors import SluiceError
+from sluice.extras.hosted.request_file import RefusedRequestsError
 from sluice.github.github_client import refusals
 
 if TYPE_CHECKING:
@@ -26,7 +29,11 @@ ANSWERING = "answer-requests.yml"
 BY_HAND = "workflow_dispatch"
 COMPARING = "ci.yml"
 _STARTED_BY = ("workflow_run", BY_HAND)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_MOST_LISTED = 1000  # that GitHub lists of a search, on ten pages
 _WRITERS = ("admin", "maintain", "write")
+# All that zipfile and its four ways of compressing raise.
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError, ValueError)
 _MOST_BYTES = 256 << 20
 
 
@@ -51,7 +58,7 @@ def waiting_run(repository: Repository, number: int) -> WorkflowRun:
 
 def newer_run(repository: Repository, run: WorkflowRun) -> int | None:
     """Return a later run of ci for the same branch, whose answers are those that count."""
-    since = f">={run.created_at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    since = f">={run.created_at.strftime(_TIME)}"
     for other in repository.get_workflow(COMPARING).get_runs(branch=run.head_branch, event=run.event, created=since):
         here = other.head_repository and other.head_repository.full_name == run.head_repository.full_name
         if here and other.id > run.id and (other.head_sha != run.head_sha or _compares(other)):
@@ -83,27 +90,48 @@ def _may_write(repository: Repository, login: str) -> bool:
         return False
 
 
-def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
-    """Yield the runs of answer-requests.yml on the default branch, latest first."""
-    created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
-    for run in repository.get_workflow(ANSWERING).get_runs(branch=repository.default_branch, created=created):
-        if run.created_at >= since and _is_of_main(repository, run):
-            yield run
+class MainRuns:
+    """The runs of answer-requests.yml on the default branch: of a commit that is there, so not of a tag of its name."""
 
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._known: dict[str, bool] = {}
 
-def runs_that_published(repository: Repository, artifact: str) -> Iterator[WorkflowRun]:
-    """Yield the runs of answer-requests.yml on the default branch that have an artifact, latest first."""
-    makers = [one.workflow_run for one in repository.get_artifacts(artifact)]
-    for number in sorted({run.id for run in makers if run.head_branch == repository.default_branch}, reverse=True):
-        if _is_of_main(repository, run := repository.get_workflow_run(number)):
-            yield run
+    def since(self, time: datetime) -> Iterator[WorkflowRun]:
+        branch, created = self._repository.default_branch, f">={time.strftime(_TIME)}"
+        runs = [*self._repository.get_workflow(ANSWERING).get_runs(branch=branch, created=created)]
+        if len(runs) >= _MOST_LISTED:
+            what = f"GitHub lists no more than {_MOST_LISTED} runs, so what was spent is not known"
+            raise RefusedRequestsError(what, remedy="start answer-requests by hand tomorrow")
+        return (run for run in runs if run.created_at >= time and self._has(run))
 
+    def that_published(self, artifact: str) -> Iterator[WorkflowRun]:
+        """Yield the runs that have an artifact, latest first."""
+        makers = [one.workflow_run for one in self._repository.get_artifacts(artifact)]
+        numbers = {run.id for run in makers if run.head_branch == self._repository.default_branch}
+        runs = (self._repository.get_workflow_run(number) for number in sorted(numbers, reverse=True))
+        return (run for run in runs if self._has(run))
 
-def _is_of_main(repository: Repository, run: WorkflowRun) -> bool:
-    here = run.head_repository and run.head_repository.full_name == repository.full_name
-    if not here or run.head_branch != repository.default_branch or run.event not in _STARTED_BY:
-        return False
-    return run.path.partition("@")[0] == f".github/workflows/{ANSWERING}"
+    def _has(self, run: WorkflowRun) -> bool:
+        here = run.head_repository and run.head_repository.full_name == self._repository.full_name
+        if not here or run.head_branch != self._repository.default_branch or run.event not in _STARTED_BY:
+            return False
+        return run.path.partition("@")[0] == f".github/workflows/{ANSWERING}" and self._is_there(run.head_sha)
+
+    def _is_there(self, commit: str) -> bool:
+        from github import UnknownObjectException
+
+        if commit not in self._known:
+            try:
+                compared = self._repository.compare(self._tip, commit, comparison_commits_per_page=1)
+                self._known[commit] = compared.status in ("identical", "behind")
+            except UnknownObjectException:
+                self._known[commit] = False
+        return self._known[commit]
+
+    @cached_property
+    def _tip(self) -> str:
+        return self._repository.get_branch(self._repository.default_branch).commit.sha
 
 
 def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
@@ -145,7 +173,7 @@ def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> 
                 raise UnusableArtifactError(f"artifact {artifact}: holds more than {name}")
             with opened.open(members[0]) as stream:
                 raw = stream.read(_MOST_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError):
+    except _BROKEN:
         raise UnusableArtifactError(f"artifact {artifact}: not an archive") from None
     if len(raw) > _MOST_BYTES:
         raise UnusableArtifactError(f"artifact {artifact}: {name} is too large")

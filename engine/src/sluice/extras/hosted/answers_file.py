@@ -13,7 +13,7 @@ from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
-from sluice.extras.hosted.actions_runs import read_file, runs_that_published
+from sluice.extras.hosted.actions_runs import MainRuns, read_file
 from sluice.extras.hosted.check_run import ANSWERS
 from sluice.extras.hosted.request_file import NAME as REQUESTS
 from sluice.extras.hosted.request_file import load_limits, write_requests
@@ -59,7 +59,7 @@ def bring_answers(workspace: Workspace, repository: Repository, environment: Map
     number, _ = this_run(environment)
     cache, brought, latest = ResponseCache(workspace.state / FOLDER), 0, True
     (workspace.state / _REFUSED).unlink(missing_ok=True)
-    for run in runs_that_published(repository, f"answers-{number}"):
+    for run in MainRuns(repository).that_published(f"answers-{number}"):
         raw = read_file(run, f"answers-{number}", ANSWERS, environment)
         if raw is None:
             continue

@@ -1,12 +1,7 @@
-"""Checks the requests of a ci run without a key: who asks, what main's settings allow, and what it can cost at most.
-
-Costs are kept as artifacts of the runs that asked: `spend-reserved-N` before attempt N, `spend-used-N` after. The
-workflow's concurrency group serialises the runs. A run that dies between the two has spent what it had reserved.
-"""
+"""Checks the requests of a ci run without a key: who asks, what main's settings allow, and what it can cost at most."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,18 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice.core.atomic_files import write_json, write_jsonl
-from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.evaluation.replay import response_key
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.actions_runs import (
     BY_HAND,
+    MainRuns,
     UnusableArtifactError,
     is_of_writers,
     newer_run,
     read_file,
-    runs_of_main,
-    runs_that_published,
     waiting_run,
 )
 from sluice.extras.hosted.request_file import (
@@ -36,59 +29,17 @@ from sluice.extras.hosted.request_file import (
     load_limits,
     read_requests,
 )
+from sluice.extras.hosted.spend_ledger import SPEND, Spend, read_ledger, require_budget, require_started
 from sluice.github.github_client import open_repository
 from sluice.github.workflow_run import this_run
 from sluice.llm.model_files import Models
 from sluice.llm.settings import ProviderSpec, RemoteSpec, load_providers
 
 if TYPE_CHECKING:
-    from github.Repository import Repository
     from github.WorkflowRun import WorkflowRun
 
 ANSWERS = "answers.jsonl"
-SPEND = "spend.json"
 _REFUSAL = b'{"refused":'  # how a file of answers begins that has none
-
-
-@dataclass(frozen=True)
-class Spend:
-    """The dollars that a ci run's requests cost, or may cost. `change` is its repository and branch."""
-
-    run: int
-    change: str
-    dollars: float
-
-
-def read_ledger(
-    repository: Repository, since: datetime, environment: Mapping[str, str]
-) -> list[tuple[datetime, Spend]]:
-    """Return the entries since a time, each with its run's time, without this attempt's own."""
-    entries, here = [], this_run(environment)
-    for run in runs_of_main(repository, since):
-        for attempt in range(1, run.run_attempt + 1) if run.conclusion != "skipped" else ():
-            if (run.id, attempt) == here:
-                continue
-            raw = read_file(run, f"spend-used-{attempt}", SPEND, environment)
-            raw = raw or read_file(run, f"spend-reserved-{attempt}", SPEND, environment)
-            if raw is not None:
-                try:
-                    entries.append((run.created_at, Spend(**json.loads(raw))))
-                except (ValueError, TypeError):
-                    raise SluiceError(f"run {run.id}: {SPEND} is not an entry", remedy="look at its artifact") from None
-    return entries
-
-
-def require_budget(wanted: Spend, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime) -> None:
-    today = [spend for at, spend in entries if at.astimezone(UTC).date() == now.date()]
-    of_change = sum(spend.dollars for spend in today if spend.change == wanted.change)
-    for name, spent, most in (
-        ("dollars_per_change", of_change, limits.dollars_per_change),
-        ("dollars_per_day", sum(spend.dollars for spend in today), limits.dollars_per_day),
-    ):
-        if spent + wanted.dollars > most:
-            what = f"{wanted.dollars:.2f} dollars at most, and {spent:.2f} were spent today, of {most:.2f}"
-            remedy = f"start answer-requests by hand tomorrow, or raise `{name}` in config/hosted.yaml of main"
-            raise RefusedRequestsError(what, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -140,9 +91,8 @@ def _ended(run: WorkflowRun, answered: Sequence[WorkflowRun], limits: HostedLimi
     if run.run_attempt > limits.rounds:
         return f"the run had {limits.rounds} rounds, as many as allowed."
     last = read_file(answered[0], f"answers-{run.id}", ANSWERS, token) if answered else None
-    return (
-        "the run was refused already. Push, or start answer-requests by hand." if last and _REFUSAL in last[:20] else ""
-    )
+    refused = last is not None and last.startswith(_REFUSAL)
+    return "the run was refused already. Push, or start answer-requests by hand." if refused else ""
 
 
 def _requests(run: WorkflowRun, attempts: Iterable[int], token: Mapping[str, str]) -> bytes | None:
@@ -155,7 +105,8 @@ def check_run(workspace: Workspace, number: int, out: Path, environment: Mapping
     limits, by_hand = load_limits(workspace.config), environment.get("GITHUB_EVENT_NAME") == BY_HAND
     with open_repository(environment) as repository:
         run = waiting_run(repository, number)
-        found = runs_that_published(repository, f"answers-{number}")
+        main = MainRuns(repository)
+        found = main.that_published(f"answers-{number}")
         answered = [one for one in found if one.id != this_run(environment)[0]]
         if newer := newer_run(repository, run):
             return "none", f"Nothing was asked: run {newer} compares what was pushed since."
@@ -173,10 +124,10 @@ def check_run(workspace: Workspace, number: int, out: Path, environment: Mapping
                 raise RefusedRequestsError("its author may not write to the repository", remedy=remedy)
             allowed, new = check_requests(workspace, raw)
             change = f"{run.head_repository.full_name}:{run.head_branch}"
-            wanted = Spend(number, change, sum(one.most_dollars for one in new))
             now = datetime.now(UTC)
-            since = min(now.replace(hour=0, minute=0, second=0, microsecond=0), run.created_at.astimezone(UTC))
-            require_budget(wanted, limits, read_ledger(repository, since, environment), now)
+            wanted = Spend(number, change, sum(one.most_dollars for one in new), now.date().isoformat())
+            require_started(repository.get_workflow_run(this_run(environment)[0]), now)
+            require_budget(wanted, limits, read_ledger(main, now, environment))
         except (RefusedRequestsError, UnusableArtifactError) as error:
             write_jsonl(out / ANSWERS, [{"refused": str(error)}])
             return "refused", f"Refused, nothing was asked: {error}"

@@ -126,14 +126,16 @@ class Steps:
     def __init__(self, main: Main, github: ActionsApi, patch: pytest.MonkeyPatch) -> None:
         self.main, self.github, self.patch = main, github, patch
         self.number = 900
-        self.told = ""
+        self.made, self.told = NOON, ""
         self.role: dict[str, str] = {}
         self.meanwhile: Callable[[], Any] = lambda: None  # before the run is run again
 
     def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
         """One run; returns the state. Without `ask` it dies before it has asked."""
         self.number += attempt == 1
-        self.github.add_run(self.number, ANSWERING, branch="main", event=event, created_at=NOON, run_attempt=attempt)
+        self.github.add_run(
+            self.number, ANSWERING, branch="main", event=event, created_at=self.made, run_attempt=attempt
+        )
         out = self.main.workspace.build / "answers"
         for path in out.glob("*"):
             path.unlink()
@@ -148,6 +150,7 @@ class Steps:
         state = output.read_text().strip().removeprefix("state=")
         if state == "ask":
             self._upload(f"spend-reserved-{attempt}", "spend.json")
+            self.github.reserved.add((self.number, attempt))
             if not ask:
                 return state
             self.patch.setenv("PROVIDER_KEYS", f"MODEL_KEY={KEY}\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.request_file import ProviderRequest
+from sluice.extras.hosted.spend_ledger import RESERVING
 from support.actions_api import archive
 from unit.extras.hosted.conftest import ANSWERING, FORK, KEY, NOON, WAITING, Main, Steps, everything, lines
 
@@ -131,6 +134,7 @@ def test_one_run_at_a_time_sees_what_those_before_it_have_spent() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / ANSWERING).read_text())
     assert "${{" not in workflow["concurrency"]["group"]
     assert workflow["concurrency"].get("cancel-in-progress", False) is False
+    assert RESERVING in [step.get("name") for step in workflow["jobs"]["answer"]["steps"]]
 
 
 def test_a_provider_that_counts_more_than_was_reserved_is_believed(main: Main, steps: Steps) -> None:
@@ -203,24 +207,51 @@ def test_a_run_that_asks_again_after_a_refusal_is_left_alone(steps: Steps) -> No
     assert steps.github.again == [WAITING]
 
 
-def test_a_ledger_that_cannot_be_read_lets_nothing_be_spent(main: Main, steps: Steps) -> None:
+ENTRY = {"run": 499, "change": "octo/app:change", "dollars": 99.0, "day": "2026-01-01"}
+EVENING = {"created_at": "2025-12-31T20:00:00Z"}
+TAG = {"head_sha": "e" * 40}  # a branch is named by its runs, and so is a tag
+LEDGERS: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None]] = {
+    "less than the limit": ("ask", {}, ENTRY | {"dollars": 9}),
+    "the limit": ("refused", {}, ENTRY),
+    "another day's": ("ask", {}, ENTRY | {"day": "2025-12-31"}),
+    "today's, by a run of yesterday": ("refused", EVENING, ENTRY),
+    "of a tag called main": ("ask", TAG, ENTRY),
+    "negative": ("refused", {}, ENTRY | {"dollars": -1e9}),
+    "infinite": ("refused", {}, ENTRY | {"dollars": float("-inf")}),
+    "no entry": ("refused", {}, {"run": 1}),
+    "deleted": ("refused", {}, None),
+}
+
+
+@pytest.mark.parametrize("name", LEDGERS)
+def test_what_was_spent_counts_and_what_is_not_known_is_the_limit(main: Main, steps: Steps, name: str) -> None:
+    state, changes, entry = LEDGERS[name]
+    main.limit(dollars_per_day=50, dollars_per_change=50)
+    steps.github.add_run(800, ANSWERING, branch="main", **{"created_at": NOON, **changes})
+    steps.github.reserved.add((800, 1))
+    if entry:
+        steps.github.archives[800, "spend-used-1"] = archive(spend__json=json.dumps(entry).encode())
     steps.waits(lines(main.request()))
-    steps.github.add_run(800, ANSWERING, branch="main", created_at=NOON)
-    steps.github.archives[800, "spend-used-1"] = archive(spend__json=b'{"run": 1}')
-    steps.set(steps.github.environment(901))
-    done = main.sluice("answers", "check", "--run", str(WAITING))
-    assert (done.code, "run 800: spend.json is not an entry" in done.text) == (1, True)
-    assert not (main.workspace.build / "answers").exists()
+    assert steps.run() == state, steps.told
 
 
-def test_money_of_another_day_is_not_counted(main: Main, steps: Steps) -> None:
-    main.limit(dollars_per_day=0.00015, dollars_per_change=0.00015)
-    day = "2025-12-31T12:00:00Z"
-    steps.waits(lines(main.request()), created_at=day)
-    steps.github.add_run(800, ANSWERING, branch="main", created_at=day)
-    entry = {"run": 499, "change": "octo/app:change", "dollars": 99.0}
-    steps.github.archives[800, "spend-used-1"] = archive(spend__json=json.dumps(entry).encode())
-    assert steps.run() == "ask"
+def test_a_run_that_began_long_ago_and_a_day_with_too_many_runs_spend_nothing(main: Main, steps: Steps) -> None:
+    steps.waits(lines(main.request()))
+    steps.made = "2026-01-01T05:00:00Z"
+    assert (steps.run(), "more than 6 hours ago" in steps.told) == ("refused", True)
+    steps.made = NOON
+    for number in range(1000):
+        steps.github.add_run(2000 + number, ANSWERING, branch="main", created_at=NOON, conclusion="skipped")
+    assert (steps.run(event="workflow_dispatch"), "no more than 1000 runs" in steps.told) == ("refused", True)
+
+
+def packed(how: int) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", how) as opened:
+        opened.writestr("requests.jsonl", "{}" * 99)
+    raw = bytearray(written.getvalue())
+    raw[53:60] = b"\xff" * 7  # behind the headers
+    return bytes(raw)
 
 
 ARCHIVES: dict[str, bytes] = {
@@ -228,6 +259,8 @@ ARCHIVES: dict[str, bytes] = {
     "a path upwards": archive(**{"../../requests__jsonl": b"{}"}),
     "a file beside it": archive(requests__jsonl=b"{}", **{"__github/workflows/ci__yml": b"on: push"}),
     "no file": archive(),
+    "damaged by LZMA": packed(zipfile.ZIP_LZMA),
+    "damaged by bzip2": packed(zipfile.ZIP_BZIP2),
 }
 
 
@@ -246,6 +279,7 @@ FORGED: dict[str, dict[str, Any]] = {
     "of another branch": {"branch": "change"},
     "of a fork's branch of the same name": {"head_repository": FORK},
     "of a pull request": {"event": "pull_request"},
+    "of a tag called main": TAG,
 }
 
 
