@@ -48,16 +48,21 @@ class AllowedRequest:
 
     request: ProviderRequest
     spec: RemoteSpec
+    longest: int  # answer that a request may ask for: counted where the model isn't told how long its own may be
+
+    @property
+    def _output_tokens(self) -> int:
+        return self.longest if "max_tokens" in self.spec.omit else self.request.parameters.max_tokens
 
     @property
     def most_tokens(self) -> int:
         """An upper bound: each attempt may be paid for."""
-        return (self.spec.retries + 1) * (self.request.size + self.request.parameters.max_tokens)
+        return (self.spec.retries + 1) * (self.request.size + self._output_tokens)
 
     @property
     def most_dollars(self) -> float:
         prices, attempts = self.spec.prices, self.spec.retries + 1
-        each = self.request.size * prices.input + self.request.parameters.max_tokens * prices.output
+        each = self.request.size * prices.input + self._output_tokens * prices.output
         return attempts * each / 1_000_000
 
 
@@ -66,7 +71,10 @@ def check_requests(workspace: Workspace, raw: bytes) -> tuple[list[AllowedReques
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     specs = (*providers.chat, *providers.judge)
     requests = read_requests(raw, limits)
-    found = [AllowedRequest(request, _asked(number, request, specs)) for number, request in enumerate(requests, 1)]
+    found = [
+        AllowedRequest(request, _asked(number, request, specs), limits.output_tokens)
+        for number, request in enumerate(requests, 1)
+    ]
     cache = ResponseCache(workspace.state / FOLDER)
     new = [one for one in found if cache.get(one.request.digest) is None]
     if sum(one.most_tokens for one in new) > limits.tokens:

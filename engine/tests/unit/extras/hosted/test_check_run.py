@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.request_file import ProviderRequest
 from sluice.extras.hosted.spend_ledger import RESERVING
 from support.actions_api import archive
-from unit.extras.hosted.conftest import ANSWERING, FORK, KEY, NOON, WAITING, Main, Steps, everything, lines
+from unit.extras.hosted.conftest import ANSWERING, FORK, KEY, NOON, WAITING, Main, Steps, everything, hosted, lines
 
 ROOT = Path(__file__).resolve().parents[5]
 RESPONSE = {
@@ -146,6 +148,37 @@ def test_a_provider_that_counts_more_than_was_reserved_is_believed(main: Main, s
         steps.waits(lines(main.request(f"question {number}")), 500 + number, branch=f"change-{number}")
     assert (steps.run(500), steps.run(501)) == ("ask", "refused")
     assert steps.spent[0] == pytest.approx(bill)
+
+
+def test_an_answer_that_nothing_shortens_is_reserved_as_the_longest(main: Main, steps: Steps) -> None:
+    (main.workspace.config / "providers.yaml").write_text(hosted(main.model.url, omit=["max_tokens"]))
+    steps.waits(lines(main.request()))
+    assert steps.run(ask=False) == "ask"
+    assert steps.spent == pytest.approx([(ProviderRequest.model_validate(main.request()).size + 2048 * 2.0) / 1e6])
+
+
+@pytest.mark.parametrize(("name", "status", "found"), [("1", 200, "true"), ("2", 200, "false"), ("2", 404, "true")])
+def test_whether_a_run_has_questions_is_seen_before_anything_is_installed(
+    steps: Steps, tmp_path: Path, name: str, status: int, found: str
+) -> None:
+    steps.waits(b"{}")
+    steps.github.script = [("GET", status, {})] * (status != 200)
+    subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            ROOT / "engine/scripts/ci.py",
+            "artifact",
+            "--of",
+            "500",
+            "--name",
+            f"requests-{name}",
+        ],
+        env=steps.github.environment(901, GITHUB_OUTPUT=str(tmp_path / "output")),
+        check=True,
+    )
+    assert (tmp_path / "output").read_text() == f"found={found}\n"
 
 
 def test_one_change_stays_within_its_own_limit(main: Main, steps: Steps) -> None:
