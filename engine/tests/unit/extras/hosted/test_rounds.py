@@ -215,32 +215,23 @@ def test_rounds_have_an_end(change: Changed) -> None:
     assert "without an answer after 1 rounds" in told
 
 
-REFUSED: dict[str, dict[str, Any]] = {
-    "too many requests": {"requests": 1},
-    "no money": {"dollars_per_day": 0},
-    "who": {},
-}
+REFUSED = {"more than 1 requests": {"requests": 1}, "dollars at most": {"dollars_per_day": 0}}
+REFUSED |= {"its author may not write": {}, "another digest than main's settings": {}}
 
 
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_refused_run_ends_after_one_round(change: Changed, why: str) -> None:
+    providers = change.root / "config" / "providers.yaml"
+    if "digest" in why:
+        providers.write_text(providers.read_text().replace("model: m\n", "model: dearest\n"))
     change.edit("BRIEFLY")
     change.main.limit(**REFUSED[why])
-    run = {"head_repository": FORK} if why == "who" else {}
     seen: list[Any] = []
     for attempt in (1, 2, 3):
-        seen += [change.compare(change.root, attempt=attempt)[0], change.answered(**run)]
-    assert seen == [4, "refused", 3, "none", 3, "none"]
+        code, told, _ = change.compare(change.root, attempt=attempt)
+        seen += [code, why in told, change.answered(**{"head_repository": FORK} if "author" in why else {})]
+    assert seen == [4, False, "refused", 3, True, "none", 3, True, "none"]
     assert change.steps.github.again == [WAITING], "and nothing runs it again"
-
-
-def test_another_model_of_the_pull_request_is_not_asked(change: Changed) -> None:
-    providers = change.root / "config" / "providers.yaml"
-    providers.write_text(providers.read_text().replace("model: m\n", "model: dearest\n"))
-    change.edit("BRIEFLY")
-    assert change.compare(change.root, attempt=1)[0] == 4
-    assert change.answered() == "refused"
-    assert "another digest than main's settings" in change.compare(change.root, attempt=2)[1]
     assert change.main.model.asked == []
 
 
