@@ -15,6 +15,7 @@ from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review
 from starter_files import ROOT
+from support.github_expressions import evaluate
 
 ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
 
@@ -39,6 +40,18 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
     for job in JOBS:
         assert f"needs.plan.outputs.{job} == 'true'" in ci.jobs[job]["if"]
         assert "plan" in ci.jobs[job]["needs"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "waiting", "name"),
+    [("skipped", "", "nothing to check"), ("success", "true", "waiting for answers"), ("success", "", "required")],
+)
+def test_a_verdict_alone_goes_by_the_name_that_the_branch_rule_asks_for(
+    github: Repository, plan: str, waiting: str, name: str
+) -> None:
+    job = next(file for file in github.workflows if file.name == "ci.yml").jobs["required"]
+    needs = {"plan": {"result": plan}, "eval": {"outputs": {"waiting": waiting}}}
+    assert evaluate(job["name"].removeprefix("${{").removesuffix("}}"), {"needs": needs}) == name
 
 
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:

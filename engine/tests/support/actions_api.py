@@ -5,7 +5,8 @@ Repository.get_artifacts, Repository.get_collaborator_permission), whose classes
 description. docs.github.com, REST API 2022-11-28, Actions (Artifacts, Workflow runs): an archive is a redirect to
 another host, `created` takes `>=`, a run in progress is not run again, and a run that is has another attempt; Pulls:
 `head` is `user:branch`; Commits: `behind` is an ancestor of what it is compared with. The permission of an app is 404,
-"is not a user": anthropics/claude-code-action#1018.
+"is not a user": anthropics/claude-code-action#1018. Without a failed job, a run "cannot be retried", but a job can be
+run again: metabase/metabase#70916 and docs.github.com, "Re-running workflows and jobs".
 """
 
 from __future__ import annotations
@@ -106,11 +107,12 @@ class ActionsApi(FakeGitHub):
             return 200, {"total_count": 0, "artifacts": self._artifacts(found[1], query.get("name"))}
         if found := re.fullmatch(r"/actions/runs/(\d+)/jobs", place):
             return 200, {"total_count": 0, "jobs": self._jobs(self.runs[int(found[1])])}
-        if method == "POST" and (found := re.fullmatch(r"/actions/runs/(\d+)/rerun-failed-jobs", place)):
-            if self.runs[int(found[1])]["status"] != "completed":
-                return 403, {"message": "This workflow is already running"}
-            self.again.append(int(found[1]))
-            self.runs[int(found[1])]["run_attempt"] += 1
+        if method == "POST" and (found := re.fullmatch(r"/actions/(?:jobs|runs)/(\d+)/rerun(-failed-jobs)?", place)):
+            run = self.runs[int(found[1])]
+            if run["status"] != "completed" or (found[2] and run["conclusion"] == "success"):
+                return 403, {"message": "This workflow run cannot be retried"}
+            self.again.append(run["id"])
+            run["run_attempt"] += 1
             return 201, {}
         if place == "/branches/main":
             return 200, {"name": "main", "commit": {"sha": min(self.of_main)}}
@@ -127,14 +129,18 @@ class ActionsApi(FakeGitHub):
     def _listed(self, workflow: int, query: dict[str, str]) -> list[dict[str, Any]]:
         since = query.get("created", ">=").removeprefix(">=")
         found = [run for run in self.runs.values() if run["workflow_id"] == workflow and run["created_at"] >= since]
-        return [run for run in reversed(found) if run["head_branch"] == query.get("branch", run["head_branch"])]
+        asked = [name for name in ("branch", "head_sha") if name in query]
+        named = {"branch": "head_branch", "head_sha": "head_sha"}
+        return [run for run in reversed(found) if all(run[named[name]] == query[name] for name in asked)]
 
     def _jobs(self, run: dict[str, Any]) -> list[dict[str, Any]]:
-        """The plan of ci.yml, which `retitled` runs skip, and the step of answer-requests.yml."""
-        plan = {"name": "plan", "conclusion": "skipped" if run.get("retitled") else "success", "run_attempt": 1}
-        reserve = {"name": "Reserve the money", "conclusion": "success"}
-        asked = [attempt for number, attempt in self.reserved if number == run["id"]]
-        return [{**plan, "steps": []}, *({**plan, "run_attempt": one, "steps": [reserve]} for one in asked)]
+        """Those of ci.yml, whose plan `retitled` runs skip, and of answer-requests.yml."""
+        reserved = [attempt for number, attempt in self.reserved if number == run["id"]]
+        steps = [{"name": "Reserve the money", "conclusion": "success"}]
+        made = {"url": f"{self.url}{PLACE}/actions/jobs/{run['id']}", "conclusion": run["conclusion"], "steps": []}
+        found = [{**made, "name": name} for name in ("eval", "required")]
+        found += [{**made, "name": "answer", "run_attempt": attempt, "steps": steps} for attempt in reserved]
+        return [*found, {**made, "name": "plan", "conclusion": "skipped" if run.get("retitled") else "success"}]
 
     def _artifacts(self, number: str | None, named: str | None = None) -> list[dict[str, Any]]:
         return [

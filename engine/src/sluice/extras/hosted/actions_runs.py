@@ -66,6 +66,21 @@ def newer_run(repository: Repository, run: WorkflowRun) -> int | None:
     return None
 
 
+def has_passed(repository: Repository, number: int) -> bool:
+    """Return whether ci has passed for the commit of a run: that `required` would count while the run waits."""
+    runs = repository.get_workflow(COMPARING).get_runs(head_sha=repository.get_workflow_run(number).head_sha)
+    jobs = (job for run in runs for job in run.jobs("all"))
+    return any(job.name == "required" and job.conclusion == "success" for job in jobs)
+
+
+def rerun(run: WorkflowRun) -> bool:
+    """Run the comparison of a ci run again, with what depends on it. In a run that isn't red, no job has failed."""
+    if run.conclusion != "success":
+        return run.rerun_failed_jobs()
+    job = next((job for job in run.jobs() if job.name == "eval"), None)
+    return job is not None and run.requester.requestJson("POST", f"{job.url}/rerun")[0] == 201
+
+
 def _compares(run: WorkflowRun) -> bool:
     """Return whether the run is of a change: that of a new title or label skips its plan."""
     return any(job.name == "plan" and job.conclusion != "skipped" for job in run.jobs())

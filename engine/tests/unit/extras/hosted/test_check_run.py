@@ -212,6 +212,32 @@ def test_the_newest_run_of_a_branch_is_answered(main: Main, steps: Steps, later:
     assert ("run 510 compares what was pushed since" in steps.told) == replaces
 
 
+@pytest.mark.parametrize(
+    ("event", "earlier", "says"),
+    [
+        ("pull_request", "failure", "pending=true\n"),
+        ("pull_request", "success", "pending=false\n"),
+        ("merge_group", "failure", ""),  # nobody answers it
+    ],
+)
+def test_a_run_may_wait_without_being_red_if_nothing_has_passed_for_its_commit(
+    main: Main, steps: Steps, tmp_path: Path, event: str, earlier: str, says: str
+) -> None:
+    (tmp_path / "output").write_text("")
+    steps.github.add_run(400, conclusion=earlier)
+    steps.github.add_run(WAITING, conclusion=None, status="in_progress")
+    more = {"GITHUB_EVENT_NAME": event, "GITHUB_OUTPUT": str(tmp_path / "output"), "PENDING_ANSWERS": "on"}
+    steps.set(steps.github.environment(WAITING, **more))
+    assert main.sluice("answers", "bring").code == 0
+    assert (tmp_path / "output").read_text() == says
+
+
+def test_a_run_that_waits_without_being_red_is_run_again(main: Main, steps: Steps) -> None:
+    steps.waits(lines(main.request()), conclusion="success")
+    assert steps.run() == "ask"
+    assert steps.github.again == [WAITING]
+
+
 def test_a_run_that_asks_again_after_a_refusal_is_left_alone(steps: Steps) -> None:
     states = []
     for _ in range(3):

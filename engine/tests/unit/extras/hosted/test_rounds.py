@@ -215,6 +215,15 @@ def test_rounds_have_an_end(change: Changed) -> None:
     assert "without an answer after 1 rounds" in told
 
 
+def test_a_run_that_may_is_not_red_while_it_waits(change: Changed, tmp_path: Path) -> None:
+    change.edit("BRIEFLY")
+    change.steps.set({"PENDING": "true", "GITHUB_OUTPUT": str(tmp_path / "output")})
+    assert change.compare(change.root, attempt=1)[0] == 0
+    assert (tmp_path / "output").read_text() == "waiting=true\n"
+    assert (change.root / "build" / "requests.jsonl").exists()
+    assert "Waiting for answers" in (change.root / "build" / "comparison" / "comment.md").read_text()
+
+
 REFUSED = {"more than 1 requests": {"requests": 1}, "dollars at most": {"dollars_per_day": 0}}
 REFUSED |= {"its author may not write": {}, "another digest than main's settings": {}}
 
