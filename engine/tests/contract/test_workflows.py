@@ -56,8 +56,8 @@ def test_a_verdict_alone_goes_by_the_name_that_the_branch_rule_asks_for(
 
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
     waits = {file.name: file.document["concurrency"] for file in github.workflows if "concurrency" in file.document}
-    asked = {"release.yml", "rollback.yml", "train.yml", "answer-requests.yml"} & set(waits)
-    assert asked >= {"release.yml", "rollback.yml"}  # the others are of extras
+    asked = {"release.yml", "rollback.yml", "train.yml"} & set(waits)
+    assert asked >= {"release.yml", "rollback.yml"}  # train is of an extra
     assert {name: waits[name].get("queue") for name in asked} == dict.fromkeys(asked, "max")
     assert [name for name in asked if waits[name]["cancel-in-progress"]] == []
 

@@ -55,14 +55,15 @@ def _file(file: File) -> Iterator[str]:
     triggers.pop("workflow_dispatch", None)
     if triggers != _STARTED_BY:
         yield "is started by something else than the end of ci, or a person"
-    concurrency = file.document.get("concurrency") or {}
-    if concurrency.get("queue") != "max" or "${{" in str(concurrency.get("group")):
-        yield "its runs are not one after the other, so they do not see what was spent"
     for expression in expressions(file.document):
         for named in re.findall(r"\bgithub\.event\.[\w.]+|\bgithub\.(?:head_ref|ref_name|actor)\b", expression):
             if named not in _EVENT:
                 yield f"reads what others write: {named}"
     for name, job in file.jobs.items():
+        group = job.get("concurrency") or {}
+        alone = group.get("queue") == "max" and group.get("cancel-in-progress") is False
+        if "environment" in job and (not alone or "${{" in str(group.get("group"))):
+            yield f"{name} is not one after the other, so it does not see what was spent"
         rights = (job.get("permissions") or {}).items()
         if _environment(job) != ENVIRONMENT and not rights <= _READS.items():
             yield f"{name} is not in the environment {ENVIRONMENT}"

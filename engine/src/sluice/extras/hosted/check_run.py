@@ -29,7 +29,7 @@ from sluice.extras.hosted.request_file import (
     load_limits,
     read_requests,
 )
-from sluice.extras.hosted.spend_ledger import SPEND, Spend, read_ledger, require_budget, require_started
+from sluice.extras.hosted.spend_ledger import SPEND, Spend, read_ledger, require_budget
 from sluice.github.github_client import open_repository
 from sluice.github.workflow_run import this_run
 from sluice.llm.model_files import Models
@@ -134,7 +134,6 @@ def check_run(workspace: Workspace, number: int, out: Path, environment: Mapping
             change = f"{run.head_repository.full_name}:{run.head_branch}"
             now = datetime.now(UTC)
             wanted = Spend(number, change, sum(one.most_dollars for one in new), now.date().isoformat())
-            require_started(repository.get_workflow_run(this_run(environment)[0]), now)
             require_budget(wanted, limits, read_ledger(main, now, environment))
         except (RefusedRequestsError, UnusableArtifactError) as error:
             write_jsonl(out / ANSWERS, [{"refused": str(error)}])

@@ -1,7 +1,7 @@
 """The money that hosted models have cost for pull requests, as artifacts of the runs that asked.
 
-`spend-reserved-N` is made before attempt N asks, `spend-used-N` after. The workflow's concurrency group serialises the
-runs. A run that dies between the two has spent what it had reserved. What isn't known counts as the limit. Who may
+`spend-reserved-N` is made before attempt N asks, `spend-used-N` after. The job's concurrency group serialises
+them. A run that dies between the two has spent what it had reserved. What isn't known counts as the limit. Who may
 delete runs of the workflow can delete what they spent: the limit that holds is the provider's.
 """
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 SPEND = "spend.json"
 RESERVING = "Reserve the money"  # name of the step that uploads `spend-reserved-N`
-# A run that has waited longer isn't looked for among those of the day, so it may not spend.
-_LONGEST_WAIT_HOURS = 6
+_LONGEST_WAIT = timedelta(hours=6)  # of a run that was started the day before
 
 
 @dataclass(frozen=True)
@@ -37,22 +36,15 @@ class Spend:
     day: str = ""  # an entry of an older version: today's
 
 
-def require_started(run: WorkflowRun, now: datetime) -> None:
-    """Refuse to spend in a run of answer-requests.yml that is older than the ledger looks back."""
-    if now - run.created_at > timedelta(hours=_LONGEST_WAIT_HOURS):
-        what = f"answer-requests was started more than {_LONGEST_WAIT_HOURS} hours ago"
-        raise RefusedRequestsError(what, remedy="start it by hand, and don't re-run an old one")
-
-
 def read_ledger(main: MainRuns, now: datetime, environment: Mapping[str, str]) -> list[Spend]:
     """Return today's entries without this attempt's own."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    entries = [
-        _entry(run, attempt, environment)
-        for run in main.since(midnight - timedelta(hours=_LONGEST_WAIT_HOURS))
-        for attempt in _that_reserved(run)
-        if (run.id, attempt) != this_run(environment)
-    ]
+    here, midnight = this_run(environment), now.replace(hour=0, minute=0, second=0, microsecond=0)
+    runs = [*main.since(midnight - _LONGEST_WAIT)]
+    if here[0] not in [run.id for run in runs]:  # what it spends would not be found either
+        what = "answer-requests was started on another day"
+        raise RefusedRequestsError(what, remedy="start it by hand instead of re-running an old run")
+    found = ((run, attempt) for run in runs for attempt in _that_reserved(run))
+    entries = [_entry(run, attempt, environment) for run, attempt in found if (run.id, attempt) != here]
     return [entry for entry in entries if entry.day in ("", now.date().isoformat())]
 
 
