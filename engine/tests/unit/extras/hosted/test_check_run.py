@@ -125,9 +125,13 @@ def test_eight_pull_requests_at_once_stay_within_the_day(main: Main, steps: Step
     assert len(main.model.asked) == sum(state == "ask" for state in states[::2])
 
 
-def test_the_ledger_looks_for_the_step_that_reserves() -> None:
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / ANSWERING).read_text())
-    assert RESERVING in [step.get("name") for step in workflow["jobs"]["answer"]["steps"]]
+def test_the_job_with_the_key_keeps_what_was_paid_for_and_makes_no_deployment() -> None:
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / ANSWERING).read_text())["jobs"]["answer"]
+    asks, keeps = job["steps"][(last := [step.get("name") for step in job["steps"]].index("Ask")) : last + 2]
+    assert "actions/cache/save@" in keeps["uses"]
+    assert keeps["if"] == f"${{{{ always() && {asks['if']} }}}}"
+    assert job["environment"] == {"name": "evaluation", "deployment": False}
+    assert RESERVING in [step.get("name") for step in job["steps"]], "which the ledger looks for"
 
 
 def test_a_provider_that_counts_more_than_was_reserved_is_believed(main: Main, steps: Steps) -> None:
