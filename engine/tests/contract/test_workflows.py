@@ -54,6 +54,14 @@ def test_a_verdict_alone_goes_by_the_name_that_the_branch_rule_asks_for(
     assert evaluate(job["name"].removeprefix("${{").removesuffix("}}"), {"needs": needs}) == name
 
 
+def test_a_run_that_is_run_again_cancels_no_newer_one(github: Repository) -> None:
+    group = next(file for file in github.workflows if file.name == "ci.yml").document["concurrency"]["group"]
+    event = {"action": "synchronize"}
+    first, again = ({"run_id": "500", "run_attempt": attempt, "event": event} for attempt in ("1", "2"))
+    names = [evaluate(group.rpartition("${{")[2].removesuffix("}}"), {"github": one}) for one in (first, again)]
+    assert names == ["change", "500"]
+
+
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
     waits = {file.name: file.document["concurrency"] for file in github.workflows if "concurrency" in file.document}
     asked = {"release.yml", "rollback.yml", "train.yml"} & set(waits)
