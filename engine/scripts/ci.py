@@ -1,4 +1,4 @@
-"""`python3 engine/scripts/ci.py plan|parts|outdated|required|say`: the steps of a workflow that need no installation.
+"""`python3 engine/scripts/ci.py plan|parts|outdated|artifact|required|say`: steps that need no installation.
 
 They run on a bare Python, with the standard library and the modules of the engine that need nothing else: what decides
 which jobs run must not wait for what those jobs install.
@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "engine" / "src"))
 from sluice.core.errors import SluiceError  # noqa: E402 - found by the line above
 from sluice.core.extras import extras, hooks  # noqa: E402
 from sluice.github import job_plan  # noqa: E402
+from sluice.github.github_client import has_artifact  # noqa: E402
 from sluice.github.workflow_run import without_commands, write_job_summary, write_outputs  # noqa: E402
 
 
@@ -41,6 +42,17 @@ def outdated(_: argparse.Namespace) -> list[str]:
             print(mark(os.environ, compares=os.environ.get("EVAL") == "true"))
     except SluiceError as error:  # a pull request from a fork has a token that only reads
         print(f"not marked: {error.message}")
+    return []
+
+
+def artifact(words: argparse.Namespace) -> list[str]:
+    """Whether a run has an artifact, as an output of the step. Without an answer, who needs it has to look again."""
+    try:
+        found = has_artifact(words.of, words.name, os.environ)
+    except SluiceError as error:
+        print(f"not known: {error.message}")
+        found = True
+    write_outputs({"found": str(found).lower()}, os.environ)
     return []
 
 
@@ -70,6 +82,10 @@ def main() -> int:
     one.set_defaults(run=plan)
     commands.add_parser("parts").set_defaults(run=parts)
     commands.add_parser("outdated").set_defaults(run=outdated)
+    one = commands.add_parser("artifact")
+    one.add_argument("--of", type=int, required=True)
+    one.add_argument("--name", required=True)
+    one.set_defaults(run=artifact)
     commands.add_parser("required").set_defaults(run=required)
     one = commands.add_parser("say")
     one.add_argument("text")

@@ -77,8 +77,9 @@ def named(file: File, context: str) -> Iterator[str]:
     found = {name for one in expressions(file.document) for name in re.findall(rf"\b{context}\.(\w+)", one)}
     yield from (f"`{name}`" for name in sorted(found))
     if context == "secrets":
-        places = {str(job["environment"]) for job in file.jobs.values() if "environment" in job}
-        yield from (f"those of the environment `{place}`" for place in sorted(places))
+        places = [job["environment"] for job in file.jobs.values() if "environment" in job]
+        names = {str(place["name"] if isinstance(place, dict) else place) for place in places}
+        yield from (f"those of the environment `{name}`" for name in sorted(names))
 
 
 def row(file: File, workflows: list[File]) -> str:

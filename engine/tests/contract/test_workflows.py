@@ -15,6 +15,7 @@ from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review
 from starter_files import ROOT
+from support.github_expressions import evaluate
 
 ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
 
@@ -41,10 +42,30 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
         assert "plan" in ci.jobs[job]["needs"]
 
 
+@pytest.mark.parametrize(
+    ("plan", "waiting", "name"),
+    [("skipped", "", "nothing to check"), ("success", "true", "waiting for answers"), ("success", "", "required")],
+)
+def test_a_verdict_alone_goes_by_the_name_that_the_branch_rule_asks_for(
+    github: Repository, plan: str, waiting: str, name: str
+) -> None:
+    job = next(file for file in github.workflows if file.name == "ci.yml").jobs["required"]
+    needs = {"plan": {"result": plan}, "eval": {"outputs": {"waiting": waiting}}}
+    assert evaluate(job["name"].removeprefix("${{").removesuffix("}}"), {"needs": needs}) == name
+
+
+def test_a_run_that_is_run_again_cancels_no_newer_one(github: Repository) -> None:
+    group = next(file for file in github.workflows if file.name == "ci.yml").document["concurrency"]["group"]
+    event = {"action": "synchronize"}
+    first, again = ({"run_id": "500", "run_attempt": attempt, "event": event} for attempt in ("1", "2"))
+    names = [evaluate(group.rpartition("${{")[2].removesuffix("}}"), {"github": one}) for one in (first, again)]
+    assert names == ["change", "500"]
+
+
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
     waits = {file.name: file.document["concurrency"] for file in github.workflows if "concurrency" in file.document}
-    asked = {"release.yml", "rollback.yml", "train.yml", "answer-requests.yml"} & set(waits)
-    assert asked >= {"release.yml", "rollback.yml"}  # the others are of extras
+    asked = {"release.yml", "rollback.yml", "train.yml"} & set(waits)
+    assert asked >= {"release.yml", "rollback.yml"}  # train is of an extra
     assert {name: waits[name].get("queue") for name in asked} == dict.fromkeys(asked, "max")
     assert [name for name in asked if waits[name]["cancel-in-progress"]] == []
 

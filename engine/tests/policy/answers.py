@@ -14,7 +14,8 @@ ENVIRONMENT = "evaluation"
 KEY = "PROVIDER_KEYS"
 ROLE = "AWS_EVALUATION_ROLE_ARN"
 _STARTED_BY = {"workflow_run": {"workflows": ["ci"], "types": ["completed"]}}
-_RIGHTS = {"contents": "read", "actions": "write", "id-token": "write"}  # pragma: allowlist secret
+_RIGHTS = {"contents": "read", "pull-requests": "read", "actions": "write", "id-token": "write"}
+_READS = {"contents": "read", "actions": "read"}
 _ASK = ".venv/bin/sluice answers ask"
 _CHECKED = "steps.check.outputs.state == 'ask'"
 _SIGN_IN = "aws-actions/configure-aws-credentials@"
@@ -31,9 +32,10 @@ _GIVEN = {KEY: f"${{{{ secrets.{KEY} }}}}"} | {
 }
 _HELD = {"a secret": re.compile(r"(?<![\w.-])secrets(?![\w-])"), "its role": re.compile(r"\bsteps\.aws\.")}
 # Who the run is of, and nothing that a pull request can write.
-_EVENT = {"github.event.workflow_run.id", "github.event.workflow_run.event", "github.event.workflow_run.conclusion"}
-_USES = ("./.github/actions/setup", "actions/checkout@", "actions/cache@", "actions/upload-artifact@", _SIGN_IN)
-_PATHS = {"actions/cache": ".sluice/responses", "actions/upload-artifact": "build/answers/"}
+_EVENT = {f"github.event.workflow_run.{name}" for name in ("id", "event", "conclusion", "run_attempt")}
+_PATHS = {"actions/upload-artifact": "build/answers/"}
+_PATHS |= dict.fromkeys(("actions/cache/restore", "actions/cache/save"), ".sluice/responses")
+_USES = ("./.github/actions/setup", "actions/checkout@", *(f"{action}@" for action in _PATHS), _SIGN_IN)
 
 
 def faults_of_answers(repository: Repository) -> list[str]:
@@ -43,7 +45,7 @@ def faults_of_answers(repository: Repository) -> list[str]:
             found += [f"{NAME}: {what}" for what in _file(file)]
         for name, job in file.jobs.items():
             held = any(re.search(rf"\b{KEY}\b", one) for one in expressions(job))
-            if held and job.get("environment") != ENVIRONMENT:
+            if held and _environment(job) != ENVIRONMENT:
                 found.append(f"{file.name} {name}: {KEY} outside the environment {ENVIRONMENT}")
     return found
 
@@ -53,17 +55,19 @@ def _file(file: File) -> Iterator[str]:
     triggers.pop("workflow_dispatch", None)
     if triggers != _STARTED_BY:
         yield "is started by something else than the end of ci, or a person"
-    concurrency = file.document.get("concurrency") or {}
-    if concurrency.get("queue") != "max" or "${{" in str(concurrency.get("group")):
-        yield "its runs are not one after the other, so they do not see what was spent"
     for expression in expressions(file.document):
         for named in re.findall(r"\bgithub\.event\.[\w.]+|\bgithub\.(?:head_ref|ref_name|actor)\b", expression):
             if named not in _EVENT:
                 yield f"reads what others write: {named}"
     for name, job in file.jobs.items():
-        if job.get("environment") != ENVIRONMENT:
+        group = job.get("concurrency") or {}
+        alone = group.get("queue") == "max" and group.get("cancel-in-progress") is False
+        if "environment" in job and (not alone or "${{" in str(group.get("group"))):
+            yield f"{name} is not one after the other, so it does not see what was spent"
+        rights = (job.get("permissions") or {}).items()
+        if _environment(job) != ENVIRONMENT and not rights <= _READS.items():
             yield f"{name} is not in the environment {ENVIRONMENT}"
-        if not (job.get("permissions") or {}).items() <= _RIGHTS.items():
+        if not rights <= _RIGHTS.items() | _READS.items():
             yield f"{name} may do more than check out, sign in and run a job again"
         for what in _held({key: part for key, part in job.items() if key != "steps"}):
             yield f"{name} gives {what} to all its steps, or to others"
@@ -71,15 +75,25 @@ def _file(file: File) -> Iterator[str]:
             yield from _step(step)
 
 
+def _environment(job: dict[str, Any]) -> Any:
+    place = job.get("environment")
+    return place["name"] if isinstance(place, dict) else place
+
+
 def _step(step: dict[str, Any]) -> Iterator[str]:
     run, uses, given = str(step.get("run", "")).strip(), str(step.get("uses", "")), step.get("with") or {}
-    parts = ".venv/bin/sluice ci project"  # which parts are on, by config/project.yaml of main
-    if run and run != parts and not run.startswith(".venv/bin/sluice answers "):
+    if (
+        run
+        and run != "make engine"
+        and not run.startswith((".venv/bin/sluice answers ", "python3 engine/scripts/ci.py "))
+    ):
         yield f"runs something else than `sluice answers`: {run}"
     if uses and not uses.startswith(_USES):
         yield f"uses something that it does not need: {uses.partition('@')[0]}"
     if uses.startswith("actions/checkout@") and set(given) != {"persist-credentials"}:
         yield "checks out something else than main"
+    if uses.startswith("./") and given.get("cache") != "false":
+        yield "runs packages out of a cache"
     for action, path in _PATHS.items():
         if uses.startswith(f"{action}@") and not str(given.get("path", "")).startswith(path):
             yield f"keeps something else than answers: {given.get('path')}"

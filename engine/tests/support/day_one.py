@@ -47,7 +47,9 @@ class Situation:
         environments = {"first": "staging", "last": "production"}
         decided = {"make": str(self.releases).lower(), "unknown": "", "parts": " ".join(extras())}
         candidate = {"verdict": "candidate", "release": "r-000000000000", "folder": ".sluice/releases/r-000000000000"}
-        return {"plan": {"plan": plan or decided, "project": environments}, "release": {"stage": candidate}}
+        waiting = {"parts": {"parts": decided["parts"]}, "requests": {"found": "false"}}
+        steps = {"plan": plan or decided, "project": environments}
+        return {"plan": steps, "release": {"stage": candidate}, "waiting": waiting}
 
 
 def _pull_request(name: str, *paths: str, head: str = NAME, actor: str = "octocat") -> Situation:
@@ -56,7 +58,7 @@ def _pull_request(name: str, *paths: str, head: str = NAME, actor: str = "octoca
 
 
 def _ended(name: str, conclusion: str) -> Situation:
-    run = {"name": "ci", "event": "pull_request", "conclusion": conclusion, "id": 500}
+    run = {"name": "ci", "event": "pull_request", "conclusion": conclusion, "id": 500, "run_attempt": 1}
     return Situation(name, "workflow_run", change={"action": "completed", "workflow_run": run})
 
 

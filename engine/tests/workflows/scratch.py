@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,9 +50,11 @@ class Scratch:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             models[role] = {"name": role, "source": f"file:{path}", "sha256": digest, "licence": "CC0-1.0"}
         self.write("config/models.yaml", yaml.safe_dump(models))
-        # A key of GitHub's that act refuses.
+        # Keys of GitHub's that act refuses.
         for path in (self.root / ".github" / "workflows").glob("*.yml"):
-            path.write_text(path.read_text().replace("  queue: max", "  # queue: max"))
+            path.write_text(
+                re.sub(r"^( +)(queue: max|deployment: false)", r"\1# \2", path.read_text(), flags=re.MULTILINE)
+            )
         overlays = self.root / "k8s" / "overlays"
         for environment in ("staging", "production"):
             shutil.rmtree(overlays / environment)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 import yaml
@@ -52,8 +53,9 @@ class Rounds:
 def asked_by_main(bare: World, api: ActionsApi, number: int = 900) -> Run:
     bare.scratch.git("checkout", "--quiet", "main")
     fork = {"id": 2, "full_name": "somebody/app"}
-    ended = {"id": 500, "event": "pull_request", "conclusion": "failure", "head_repository": fork, "head_sha": "0" * 40}
+    ended = {"id": 500, "event": "pull_request", "conclusion": "failure", "run_attempt": 1, "head_repository": fork}
     event = {"workflow_run": ended, "repository": {**repository(), "id": 1}}
+    api.add_run(number, "answer-requests.yml", branch="main", created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     return bare.runner.run(
         "answer-requests.yml",
         "workflow_run",
@@ -101,7 +103,6 @@ def rounds(bare: World, api: ActionsApi, model: Upstream) -> Rounds:
     api.archives[500, "requests-1"] = zipped(bare, "requests-1", run=500)
     found.runs.append(asked_by_main(bare, api))
     found.asked.append(len(model.asked))
-    api.add_run(900, "answer-requests.yml", branch="main", created_at="2026-01-01T11:00:00Z")
     api.archives[900, "answers-500"] = zipped(bare, "answers-500", run=900)
     compared(2)
     return found
@@ -119,7 +120,7 @@ def test_the_job_waits_and_says_so(bare: World, rounds: Rounds) -> None:
 
 def test_main_asks_and_runs_the_job_again(bare: World, api: ActionsApi, rounds: Rounds) -> None:
     answering = rounds.runs[1]
-    assert answering.results == {"answer-requests/answer": "success"}
+    assert answering.results == {"answer-requests/waiting": "success", "answer-requests/answer": "success"}
     assert bare.kept("assumed") == [ROLE], "main signs in as who may ask models"
     requests = (bare.artifact("requests-1", run=500) / "requests.jsonl").read_text().splitlines()
     assert rounds.asked[1] == len(requests) > 0
@@ -155,6 +156,7 @@ def test_main_refuses_what_is_hostile_before_anything_holds_the_key(
     bare: World, api: ActionsApi, rounds: Rounds, model: Upstream
 ) -> None:
     before, again, number = len(model.asked), len(api.again), 901
+    api.add_run(500)
     good = json.loads((bare.artifact("requests-1", run=500) / "requests.jsonl").read_text().splitlines()[0])
     hostile = json.dumps(good | {"base_url": "http://169.254.169.254/latest"}).encode() + b"\n"
     api.archives[500, "requests-1"] = archive(requests__jsonl=hostile)

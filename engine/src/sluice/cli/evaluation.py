@@ -85,8 +85,10 @@ def eval_change(
     if elsewhere:  # the verdict is not about this comparison
         text = f"### {elsewhere.message}\n\n{elsewhere.remedy}\n"
     _tell(folder / COMMENT, text, publish)
-    if elsewhere:
+    if elsewhere and elsewhere.exit_code:
         raise elsewhere
+    if elsewhere:
+        return
     if found.comparison is not None and not found.comparison.passed:
         remedy = f"{found.reports}/{PAGE} shows the cases"
         raise GateFailed(f"the verdict is: {found.comparison.verdict}", remedy=remedy)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
 
 from sluice.core.errors import SluiceError
 
@@ -22,6 +25,7 @@ BOT = "github-actions[bot]"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _RETRIES = 3
 _LONGEST_PAUSE_S = 60
+_TIMEOUT_S = 30
 _REMEDIES = {410: "switch issues on: Settings, General, Features"}
 LIMIT = 120_000
 
@@ -102,6 +106,31 @@ def require_safe(name: str, url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise SluiceError(f"{name}: {url}: not https; the token is not sent there")
+
+
+def ask_api(method: str, path: str, environment: Mapping[str, str], body: Any = None) -> Any:
+    """Ask with the standard library alone, as steps do before anything is installed."""
+    address = environment.get("GITHUB_API_URL") or "https://api.github.com"
+    require_safe("GITHUB_API_URL", address)
+    headers = {
+        "Authorization": f"Bearer {needed(environment, 'GITHUB_TOKEN')}",
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address.rstrip("/") + path, data=data, headers=headers, method=method)
+    try:
+        with urlopen(request, timeout=_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        raise SluiceError(f"{method} {path}: GitHub answers {error.code}: {error.reason}") from None
+    except (OSError, ValueError) as error:  # no connection, no answer in time, no JSON
+        raise SluiceError(f"{method} {path}: no answer from GitHub: {error}") from None
+
+
+def has_artifact(run: int, name: str, environment: Mapping[str, str]) -> bool:
+    place = f"/repos/{needed(environment, 'GITHUB_REPOSITORY')}/actions/runs/{run}/artifacts"
+    return bool(ask_api("GET", f"{place}?name={quote(name)}", environment)["artifacts"])
 
 
 def cut(text: str, limit: int, where: str = "") -> str:

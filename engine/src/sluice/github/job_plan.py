@@ -109,6 +109,8 @@ def judge(needs: str) -> list[JobOutcome]:
     if PLAN not in found:
         raise SluiceError("NEEDS: no job `plan`", remedy="name it under `needs:`, beside every job that it plans")
     planned = found[PLAN].get("outputs") or {}
+    if (found.get("eval", {}).get("outputs") or {}).get("waiting") == "true":  # rehearsed after its verdict
+        planned = {**planned, REHEARSE: "false"}
     odd = [job for job in JOBS if planned.get(job) not in ("true", "false")]
     fault = f"it says neither true nor false for {', '.join(odd)}" if odd else ""
     if (result := str(found[PLAN].get("result"))) != "success":

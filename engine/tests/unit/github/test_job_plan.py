@@ -179,6 +179,8 @@ def test_success_and_a_skip_that_the_plan_asked_for_pass() -> None:
     text = needs(planned={"eval": "false"}, eval="skipped")
     assert faults(text) == {}
     assert "| `eval` | `skipped` | `not needed` |" in required_summary(judge(text))
+    waiting = {**json.loads(needs(rehearse="skipped")), "eval": {"result": "success", "outputs": {"waiting": "true"}}}
+    assert faults(json.dumps(waiting)) == {}
 
 
 @pytest.mark.parametrize(("result", "planned"), [("failure", "true"), ("cancelled", "false"), ("", "true")])

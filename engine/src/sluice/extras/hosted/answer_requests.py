@@ -21,8 +21,9 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.evaluation.replay import RecordedChat
 from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
-from sluice.extras.hosted.check_run import ANSWERS, SPEND, AllowedRequest, Spend, check_requests
+from sluice.extras.hosted.check_run import ANSWERS, AllowedRequest, check_requests
 from sluice.extras.hosted.request_file import NAME, ProviderRequest, RefusedRequestsError
+from sluice.extras.hosted.spend_ledger import SPEND, Spend
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.resilience import open_chat

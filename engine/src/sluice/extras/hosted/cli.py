@@ -40,25 +40,34 @@ def ask(
 
 
 def bring() -> None:
-    """Copy main's answers to this ci run into the response cache."""
+    """Copy main's answers to this ci run into the response cache, and say whether it may wait without being red."""
+    from sluice.extras.hosted.actions_runs import has_passed
     from sluice.extras.hosted.answers_file import bring_answers
     from sluice.github.github_client import open_repository
     from sluice.github.workflow_run import this_run
 
-    if this_run(os.environ)[1] == 1:
+    number, attempt = this_run(os.environ)
+    quiet = os.environ.get("PENDING_ANSWERS") == "on" and os.environ.get("GITHUB_EVENT_NAME") == "pull_request"
+    if attempt == 1 and not quiet:
         print("the first attempt of a run: nothing was asked yet")
         return
     with open_repository(os.environ) as repository:
-        print(f"{bring_answers(Workspace.find(), repository, os.environ)} responses of answer-requests")
+        if attempt > 1:
+            print(f"{bring_answers(Workspace.find(), repository, os.environ)} responses of answer-requests")
+        if quiet:
+            set_outputs({"pending": str(not has_passed(repository, number)).lower()})
 
 
 def resume(run: RunOption) -> None:
-    """Rerun the failed jobs of a ci run."""
-    from sluice.extras.hosted.check_run import waiting_run
+    """Rerun the failed jobs of a ci run, unless its branch has a newer one."""
+    from sluice.extras.hosted.actions_runs import newer_run, rerun, waiting_run
     from sluice.github.github_client import open_repository
 
     with open_repository(os.environ) as repository:
-        if not waiting_run(repository, run).rerun_failed_jobs():
+        if newer := newer_run(repository, waiting := waiting_run(repository, run)):
+            print(f"run {run}: not run again: run {newer} compares what was pushed since")
+            return
+        if not rerun(waiting):
             raise SluiceError(f"run {run}: GitHub refused to re-run it", remedy="re-run its failed jobs by hand")
     print(f"run {run}: its failed jobs run again")
 

@@ -23,6 +23,7 @@ def secrets() -> dict[str, str]:
     return {
         KEYS: f"hosted models; it belongs into the environment `{ENVIRONMENT}`",
         ROLE: "models on AWS that are asked without a key",
+        "PENDING_ANSWERS": "`on`: what waits for answers is pending instead of red",
     }
 
 

@@ -29,7 +29,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 class HostedLimits(Settings):
     """config/hosted.yaml: what a pull request may ask. Only the file of main counts; its numbers have no defaults."""
 
-    rounds: int = Field(ge=1, le=20, description="times that the requests of one run of ci are answered")
+    rounds: int = Field(ge=1, le=20, description="attempts of one run of ci whose requests are answered")
     requests: int = Field(ge=1, description="requests of a file")
     request_bytes: int = Field(ge=1, description="messages of a request, as UTF-8")
     output_tokens: int = Field(ge=1, description="longest answer that a request may ask for")

@@ -7,18 +7,16 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from sluice.core.errors import SluiceError
 from sluice.github.github_client import (
     BOT,
     CommentResult,
     GitHubStatusError,
+    ask_api,
     login_of,
     needed,
     open_repository,
-    require_safe,
 )
 from sluice.github.tracked_issue import MarkedTexts, marked, run_of
 from sluice.github.workflow_run import run_url, this_run
@@ -32,7 +30,6 @@ _MESSAGES = {
 }
 _NOTICE = "> **Outdated.** "
 _PAGE = 100
-_TIMEOUT_S = 30
 
 
 def upsert_comment(markdown: str, environment: Mapping[str, str]) -> CommentResult:
@@ -105,7 +102,7 @@ def mark_outdated(environment: Mapping[str, str], *, compares: bool) -> str:
     if old.startswith(_NOTICE):
         old = old.split("\n\n", 1)[1]
     text = marked(f"{_notice(environment, compares=compares)}\n\n{old}", MARKER, run)
-    _ask("PATCH", f"{place}/comments/{comment['id']}", environment, {"body": text})
+    ask_api("PATCH", f"{place}/comments/{comment['id']}", environment, {"body": text})
     return f"outdated: {comment['html_url']}"
 
 
@@ -119,26 +116,7 @@ def _notice(environment: Mapping[str, str], *, compares: bool) -> str:
 
 def _comments(path: str, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for page in count(1):
-        found = _ask("GET", f"{path}?per_page={_PAGE}&page={page}", environment)
+        found = ask_api("GET", f"{path}?per_page={_PAGE}&page={page}", environment)
         yield from found
         if len(found) < _PAGE:
             return
-
-
-def _ask(method: str, path: str, environment: Mapping[str, str], body: Any = None) -> Any:
-    address = environment.get("GITHUB_API_URL") or "https://api.github.com"
-    require_safe("GITHUB_API_URL", address)
-    headers = {
-        "Authorization": f"Bearer {needed(environment, 'GITHUB_TOKEN')}",
-        "Accept": "application/vnd.github+json",
-        "X-GitHub-Api-Version": "2022-11-28",
-    }
-    data = None if body is None else json.dumps(body).encode()
-    request = Request(address.rstrip("/") + path, data=data, headers=headers, method=method)
-    try:
-        with urlopen(request, timeout=_TIMEOUT_S) as answer:
-            return json.load(answer)
-    except HTTPError as error:
-        raise SluiceError(f"{method} {path}: GitHub answers {error.code}: {error.reason}") from None
-    except (OSError, ValueError) as error:  # no connection, no answer in time, no JSON
-        raise SluiceError(f"{method} {path}: no answer from GitHub: {error}") from None

@@ -116,6 +116,7 @@ def everything(*folders: Path) -> bytes:
 
 ANSWERING = "answer-requests.yml"
 WAITING = 500
+FORK = {"id": 2, "name": "app", "full_name": "stranger/app", "owner": {"login": "stranger"}}
 NOON = "2026-01-01T12:00:00Z"
 
 
@@ -125,13 +126,16 @@ class Steps:
     def __init__(self, main: Main, github: ActionsApi, patch: pytest.MonkeyPatch) -> None:
         self.main, self.github, self.patch = main, github, patch
         self.number = 900
-        self.told = ""
+        self.made, self.told = NOON, ""
         self.role: dict[str, str] = {}
+        self.meanwhile: Callable[[], Any] = lambda: None  # before the run is run again
 
     def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
         """One run; returns the state. Without `ask` it dies before it has asked."""
         self.number += attempt == 1
-        self.github.add_run(self.number, ANSWERING, branch="main", created_at=NOON, run_attempt=attempt)
+        self.github.add_run(
+            self.number, ANSWERING, branch="main", event=event, created_at=self.made, run_attempt=attempt
+        )
         out = self.main.workspace.build / "answers"
         for path in out.glob("*"):
             path.unlink()
@@ -146,6 +150,7 @@ class Steps:
         state = output.read_text().strip().removeprefix("state=")
         if state == "ask":
             self._upload(f"spend-reserved-{attempt}", "spend.json")
+            self.github.reserved.add((self.number, attempt))
             if not ask:
                 return state
             self.patch.setenv("PROVIDER_KEYS", f"MODEL_KEY={KEY}\n")
@@ -158,6 +163,7 @@ class Steps:
             self._upload(f"spend-used-{attempt}", "spend.json")
         if state != "none":
             self._upload(f"answers-{waiting}", "answers.jsonl")
+            self.meanwhile()
             assert self.main.sluice("answers", "resume", "--run", str(waiting)).code == 0
         self.patch.setenv("MODEL_KEY", KEY)
         return state
@@ -171,8 +177,10 @@ class Steps:
             self.patch.setenv(name, value)
 
     def waits(self, raw: bytes, number: int = WAITING, **changes: Any) -> None:
-        self.github.add_run(number, **changes)
-        self.github.archives[number, "requests-1"] = archive(requests__jsonl=raw)
+        """The next attempt of a run has ended, with these requests."""
+        attempt = self.github.runs.get(number, {}).get("run_attempt", 1)
+        self.github.add_run(number, **{"run_attempt": attempt, **changes})
+        self.github.archives[number, f"requests-{attempt}"] = archive(requests__jsonl=raw)
 
     def bring(self, number: int = WAITING) -> tuple[int, str]:
         self.set(self.github.environment(number, GITHUB_RUN_ATTEMPT="2"))

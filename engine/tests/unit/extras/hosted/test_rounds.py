@@ -28,7 +28,7 @@ from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from support.git import git
 from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
-from unit.extras.hosted.conftest import KEY, WAITING, Main, Steps, everything, hosted, lines
+from unit.extras.hosted.conftest import FORK, KEY, WAITING, Main, Steps, everything, hosted, lines
 from unit.jobs.played_comparison import play, rows
 
 DIGESTS = Digests("model", "search", "guards")
@@ -108,8 +108,9 @@ class Changed:
         self.patch.chdir(self.main.workspace.root)
         return done.code, done.text, json.loads((root / "build" / "comparison" / "comparison.json").read_text())
 
-    def answered(self) -> str:
-        self.steps.waits((self.root / "build" / "requests.jsonl").read_bytes())
+    def answered(self, **run: Any) -> str:
+        if (written := self.root / "build" / "requests.jsonl").exists():
+            self.steps.waits(written.read_bytes(), **run)
         self.patch.chdir(self.main.workspace.root)
         state = self.steps.run()
         self.patch.chdir(self.root)
@@ -214,13 +215,32 @@ def test_rounds_have_an_end(change: Changed) -> None:
     assert "without an answer after 1 rounds" in told
 
 
-def test_another_model_of_the_pull_request_is_not_asked(change: Changed) -> None:
-    providers = change.root / "config" / "providers.yaml"
-    providers.write_text(providers.read_text().replace("model: m\n", "model: dearest\n"))
+def test_a_run_that_may_is_not_red_while_it_waits(change: Changed, tmp_path: Path) -> None:
     change.edit("BRIEFLY")
-    assert change.compare(change.root, attempt=1)[0] == 4
-    assert change.answered() == "refused"
-    assert "another digest than main's settings" in change.compare(change.root, attempt=2)[1]
+    change.steps.set({"PENDING": "true", "GITHUB_OUTPUT": str(tmp_path / "output")})
+    assert change.compare(change.root, attempt=1)[0] == 0
+    assert (tmp_path / "output").read_text() == "waiting=true\n"
+    assert (change.root / "build" / "requests.jsonl").exists()
+    assert "Waiting for answers" in (change.root / "build" / "comparison" / "comment.md").read_text()
+
+
+REFUSED = {"more than 1 requests": {"requests": 1}, "dollars at most": {"dollars_per_day": 0}}
+REFUSED |= {"its author may not write": {}, "another digest than main's settings": {}}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_refused_run_ends_after_one_round(change: Changed, why: str) -> None:
+    providers = change.root / "config" / "providers.yaml"
+    if "digest" in why:
+        providers.write_text(providers.read_text().replace("model: m\n", "model: dearest\n"))
+    change.edit("BRIEFLY")
+    change.main.limit(**REFUSED[why])
+    seen: list[Any] = []
+    for attempt in (1, 2, 3):
+        code, told, _ = change.compare(change.root, attempt=attempt)
+        seen += [code, why in told, change.answered(**{"head_repository": FORK} if "author" in why else {})]
+    assert seen == [4, False, "refused", 3, True, "none", 3, True, "none"]
+    assert change.steps.github.again == [WAITING], "and nothing runs it again"
     assert change.main.model.asked == []
 
 
