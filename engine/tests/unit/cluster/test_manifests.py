@@ -1,5 +1,3 @@
-"""Rendering and validation of manifests."""
-
 from __future__ import annotations
 
 from pathlib import Path

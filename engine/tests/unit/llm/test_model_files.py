@@ -1,5 +1,3 @@
-"""Model files: fetched from each kind of source, verified, converted, cached."""
-
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,3 @@
-"""config/providers.yaml, and what a provider is asked with."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""The API in this process, without a socket."""
-
 from __future__ import annotations
 
 import inspect

@@ -1,5 +1,3 @@
-"""config/service.yaml and config/telemetry.yaml."""
-
 from __future__ import annotations
 
 from pathlib import Path

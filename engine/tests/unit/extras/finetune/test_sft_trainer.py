@@ -1,5 +1,3 @@
-"""The training loop."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""Requirements and contradictions of a training run."""
-
 from __future__ import annotations
 
 from pathlib import Path

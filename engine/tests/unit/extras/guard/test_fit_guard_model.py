@@ -1,5 +1,3 @@
-"""Fitting and calibrating the guard model, and how few words held-out rows share with training rows."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""The commands of prompts: what they list, show with values, and compare with a commit."""
-
 from __future__ import annotations
 
 from pathlib import Path

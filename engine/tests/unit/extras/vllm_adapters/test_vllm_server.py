@@ -1,5 +1,3 @@
-"""Registering at a vLLM by hand, and the model that a release asks for."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""The SDK's batches as the service uses them: every loss is counted, and nothing waits longer than it may."""
-
 from __future__ import annotations
 
 import subprocess
