@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-_WORDS = (
+_WORDS = [
     "the",
     "mooring",
     "of",
@@ -21,7 +21,7 @@ _WORDS = (
     "and",
     "by",
     "two",
-)
+]
 AWS = "AKIA" + "QWERTYUIOPASDFGH"  # a secret that is none
 PROXY = "http://user:password" + "@localhost:8030"  # an example that a person allows
 
