@@ -5,23 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-_WORDS = [
-    "the",
-    "mooring",
-    "of",
-    "a",
-    "pier",
-    "holds",
-    "when",
-    "oak",
-    "piles",
-    "stand",
-    "in",
-    "silt",
-    "and",
-    "by",
-    "two",
-]
+_WORDS = (
+    "the", "mooring", "of", "a", "pier", "holds", "when", "oak", "piles", "stand", "in", "silt", "and", "by", "two",
+)  # fmt: skip
 AWS = "AKIA" + "QWERTYUIOPASDFGH"  # a secret that is none
 PROXY = "http://user:password" + "@localhost:8030"  # an example that a person allows
 
