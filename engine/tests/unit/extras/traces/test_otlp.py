@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
+from sluice.core.processes import free_port, wait_until
 from sluice.extras.traces.exporters import otlp
 from sluice.serving.telemetry.telemetry import ProcessFacts, feedback_span
 from support.serving.fakes import ScriptedChat
@@ -163,7 +163,6 @@ def test_a_score_is_a_span_of_the_trace_it_is_about(to: Serve, collector: Collec
 @pytest.mark.parametrize(
     ("mode", "reason", "lost"),
     [
-        ("down", "unreachable", 18),
         ("busy", "unreachable", 18),
         ("redirect", "refused", 18),
         ("garbage", "unreachable", 18),
@@ -175,7 +174,7 @@ def test_requests_are_answered_whatever_the_collector_does(
     to: Serve, collector: Collector, mode: str, reason: str, lost: int
 ) -> None:
     collector.turn(mode)
-    service = to(timeout_seconds=0.3) if mode in ("down", "busy", "garbage") else to()
+    service = to(timeout_seconds=0.3) if mode in ("busy", "garbage") else to()
     for _ in range(3):
         assert service.chat().status_code == 200
     assert service.flush()
@@ -195,6 +194,17 @@ def test_no_answer_waits_for_a_collector_and_every_span_it_does_not_take_is_coun
         assert service.chat(stream=stream).status_code == 200
     assert not service.flush(0)
     assert service.lost == {("otlp", "queue_full"): 21 * 6 - 30, ("otlp", "shutdown"): 30}
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_collector_that_is_not_there_costs_nothing_but_its_traces(serve: Serve) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}/v1/traces"
+    service = serve("otlp", otlp={"endpoint": endpoint}, queue=30, timeout_seconds=0.3)
+    for _ in range(20):
+        assert service.chat().status_code == 200
+    assert len(service.telemetry.queues["otlp"]) <= 30
+    service.flush()
+    assert sum(service.lost.values()) == 20 * 6
 
 
 def test_what_failed_for_a_while_is_delivered_later(to: Serve, collector: Collector) -> None:
