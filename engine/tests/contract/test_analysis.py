@@ -1,5 +1,3 @@
-"""The analysis of the canary agrees in config/gates.yaml, in k8s/ and in the service's /metrics."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""A project's own files import only `sluice.extend` of the engine."""
-
 from __future__ import annotations
 
 import ast

@@ -1,5 +1,3 @@
-"""What a manifest names exists."""
-
 from __future__ import annotations
 
 import re

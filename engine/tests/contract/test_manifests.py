@@ -1,5 +1,3 @@
-"""Every overlay, component and documented combination renders and validates."""
-
 from __future__ import annotations
 
 import re

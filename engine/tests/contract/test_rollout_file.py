@@ -1,5 +1,3 @@
-"""The Rollout that a project starts with."""
-
 from __future__ import annotations
 
 from pathlib import Path

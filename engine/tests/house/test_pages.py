@@ -1,5 +1,3 @@
-"""Pages say what the code says."""
-
 from __future__ import annotations
 
 import ast

@@ -1,5 +1,3 @@
-"""Gates, manifests and rehearsal agree."""
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

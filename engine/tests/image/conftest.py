@@ -1,5 +1,3 @@
-"""The images, each built once, and small releases with the real models in places."""
-
 from __future__ import annotations
 
 import json

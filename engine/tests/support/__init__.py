@@ -1,1 +1,0 @@
-"""Helpers of the tests, in a module for each subject."""

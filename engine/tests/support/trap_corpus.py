@@ -6,22 +6,8 @@ import random
 from pathlib import Path
 
 _WORDS = (
-    "the",
-    "mooring",
-    "of",
-    "a",
-    "pier",
-    "holds",
-    "when",
-    "oak",
-    "piles",
-    "stand",
-    "in",
-    "silt",
-    "and",
-    "by",
-    "two",
-)
+    "the", "mooring", "of", "a", "pier", "holds", "when", "oak", "piles", "stand", "in", "silt", "and", "by", "two",
+)  # fmt: skip
 AWS = "AKIA" + "QWERTYUIOPASDFGH"  # a secret that is none
 PROXY = "http://user:password" + "@localhost:8030"  # an example that a person allows
 

@@ -1,1 +1,0 @@
-"""AWS on this machine."""

@@ -1,1 +1,0 @@
-"""A cluster on this machine, and what its manifests render to."""

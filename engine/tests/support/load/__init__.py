@@ -1,1 +1,0 @@
-"""Load on a service, and the service that it meets."""

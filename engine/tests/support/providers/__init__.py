@@ -1,1 +1,0 @@
-"""Providers of chat models on this machine, good and failing ones."""

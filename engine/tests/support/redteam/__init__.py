@@ -1,1 +1,0 @@
-"""What attacks are sent to."""

@@ -1,1 +1,0 @@
-"""Canaries, good and bad, and how they are rehearsed and promoted."""

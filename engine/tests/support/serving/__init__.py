@@ -1,1 +1,0 @@
-"""The service over scripted models, in this process."""

@@ -1,1 +1,0 @@
-"""Where traces are sent to."""

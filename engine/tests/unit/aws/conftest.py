@@ -1,5 +1,3 @@
-"""The stack of engine/aws/bootstrap.yaml in moto."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

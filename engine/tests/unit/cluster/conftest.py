@@ -1,5 +1,3 @@
-"""A checkout with k8s/, a release, and a played cluster for tests of deployments."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""Deployments by the real kubectl in a played cluster."""
-
 from __future__ import annotations
 
 import re

@@ -1,5 +1,3 @@
-"""An interrupt of `sluice deploy`."""
-
 from __future__ import annotations
 
 import os

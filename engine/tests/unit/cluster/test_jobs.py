@@ -1,5 +1,3 @@
-"""Jobs before the pods, in a played cluster."""
-
 from __future__ import annotations
 
 from typing import Any

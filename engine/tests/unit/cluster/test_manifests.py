@@ -1,5 +1,3 @@
-"""Rendering and validation of manifests."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -36,15 +34,21 @@ def test_a_placeholder_is_taken_only_where_it_may_stand() -> None:
     assert unpinned([rollout()], placeholders=False) == []
 
 
-def test_a_kind_without_a_schema_does_not_pass(tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match="no schema of argoproj"):
-        validate([rollout()], tmp_path)
+UNKNOWN = {"apiVersion": "apps/v1", "kind": "Deploiment", "metadata": {"name": "x"}, "spec": {}}
 
 
-def test_a_built_in_kind_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
-    unknown = {"apiVersion": "apps/v1", "kind": "Deploiment", "metadata": {"name": "x"}, "spec": {}}
-    with pytest.raises(ValidationErrors, match="no kind 'Deploiment' in 'apps/v1'"):
-        validate([unknown], tmp_path)
+@pytest.mark.parametrize(
+    ("documents", "words"),
+    [
+        ([], "nothing was rendered"),
+        ([rollout()], "no schema of argoproj"),
+        ([rollout(), rollout()], "twice"),
+        ([UNKNOWN], "no kind 'Deploiment' in 'apps/v1'"),
+    ],
+)
+def test_what_is_not_known_twice_or_nothing_is_refused(tmp_path: Path, documents: list[Any], words: str) -> None:
+    with pytest.raises(SluiceError, match=words):
+        validate(documents, tmp_path)
 
 
 def test_every_fault_of_a_document_is_told(tmp_path: Path) -> None:
@@ -76,14 +80,3 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
     assert right in text, "the line that this typo is made in has changed"
     with pytest.raises((ValidationErrors, SluiceError), match=named):
         validate(parse(text.replace(right, wrong, 1)), SCHEMAS)
-
-
-def test_a_manifest_that_is_there_twice_is_refused() -> None:
-    documents = parse(overlay_text("local"))
-    with pytest.raises(ValidationErrors, match="twice"):
-        validate([*documents, documents[-1]], SCHEMAS)
-
-
-def test_nothing_at_all_is_refused() -> None:
-    with pytest.raises(ValidationErrors, match="nothing was rendered"):
-        validate([], SCHEMAS)

@@ -1,5 +1,3 @@
-"""An overlay with a release in it."""
-
 from __future__ import annotations
 
 import re

@@ -1,5 +1,3 @@
-"""Rollbacks in a played cluster."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""`sluice rollback` moves the cluster and the record together."""
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,3 @@
-"""From objects to what is shown, and to how a rollout has ended."""
-
 from __future__ import annotations
 
 import json

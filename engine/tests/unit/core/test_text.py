@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from sluice.core.text import code, table
+from sluice.core.text import table
 
 HOSTILE = [
     "$(touch pwn)",
@@ -33,7 +33,3 @@ def test_a_cell_is_one_line_of_code(text: str) -> None:
     assert page.count("<td>") == page.count("<td><code>") == 2
     assert "<img" not in page
     assert "<a " not in page
-
-
-def test_nothing_is_nothing() -> None:
-    assert code("") == code(" \n") == ""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.core.tracking import open_tracking, tracking_uri
+from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 
 
@@ -15,8 +15,3 @@ def test_a_file_that_is_no_store_is_told_by_name(tmp_path: Path) -> None:
     (workspace.state / "mlflow.db").write_bytes(b"not a database " * 100)
     with pytest.raises(SluiceError, match=r"mlflow\.db: MLflow cannot use it"):
         open_tracking(workspace, "trials")
-
-
-def test_a_server_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.invalid")
-    assert tracking_uri(Workspace(tmp_path)) == "https://mlflow.example.invalid"

@@ -1,5 +1,3 @@
-"""A tiny data set that keeps the contract; tests break it one way at a time."""
-
 from __future__ import annotations
 
 import json

@@ -97,9 +97,6 @@ def test_a_remote_that_is_not_there_is_told(checkout: Workspace) -> None:
         verify(checkout)
 
 
-# -- in S3
-
-
 def test_a_bucket_is_published_to_proven_and_pulled_from(checkout: Workspace, bucket: str) -> None:
     import boto3
 

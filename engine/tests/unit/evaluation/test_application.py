@@ -1,5 +1,3 @@
-"""The real chain over scripted parts, with the response cache between."""
-
 from __future__ import annotations
 
 import asyncio

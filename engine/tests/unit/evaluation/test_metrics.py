@@ -297,18 +297,3 @@ def test_answer_similarity(row, output, answers, text, declined, similarity) -> 
     (found,) = score([AnswerSimilarity(MetricBatcher(embed))], (row(*answers), output(text, declined=declined)))
     expected = pytest.approx(similarity, abs=1e-9) if isinstance(similarity, float) else similarity
     assert found["scores"]["answer_similarity"] == expected
-
-
-@pytest.mark.real
-def test_the_real_embedder_tells_a_paraphrase_from_something_else(models, row, output) -> None:
-    pairs = [
-        (row("the engineer on call is woken"), output("The on-call engineer gets woken up.")),
-        (row("the engineer on call is woken"), output("Vectors have 384 dimensions.")),
-        (row("两周"), output("🙂" * 2000)),
-    ]
-    with open_metrics(replace(scripted_bundle(), embedder=models.embed)) as metrics:
-        found = score([metric for metric in metrics if metric.name == "answer_similarity"], *pairs)
-    same, other, odd = (case["scores"]["answer_similarity"] for case in found)
-    assert same > 0.8
-    assert other < 0.3
-    assert 0 <= odd <= 1

@@ -1,5 +1,3 @@
-"""A verdict that stops when it is decided: as few false alarms and as much power as all cases have."""
-
 from __future__ import annotations
 
 from collections import Counter

@@ -1,5 +1,3 @@
-"""By formula and by simulation, seeded: coverage, false alarms, power."""
-
 from __future__ import annotations
 
 import math

@@ -1,5 +1,3 @@
-"""The guards: verdicts, redaction, failure of a check, what is remembered; guardrails-ai beside them."""
-
 from __future__ import annotations
 
 import asyncio

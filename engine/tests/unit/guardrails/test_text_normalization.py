@@ -1,5 +1,3 @@
-"""Every disguise is seen through, in bounded time, and what is found has its place in the text as it was sent."""
-
 from __future__ import annotations
 
 import base64

@@ -1,5 +1,3 @@
-"""promtool reads the alerts, and each of them fires when it should."""
-
 from __future__ import annotations
 
 import re

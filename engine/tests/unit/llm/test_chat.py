@@ -1,5 +1,3 @@
-"""Tokens of chat templates in what a caller sends."""
-
 from __future__ import annotations
 
 from typing import Any

@@ -61,17 +61,6 @@ def test_questions_that_follow_at_once_are_all_answered(models) -> None:
     assert {deltas[-1].finish_reason for deltas in found} == {"length"}
 
 
-@pytest.mark.real
-def test_probe_bears_a_model_that_llama_cpp_dies_of(models, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluice.llm import llama_server
-
-    monkeypatch.setattr(
-        llama_server, "_PROBE", "import os, sys; sys.stderr.write('GGML_ASSERT(x)'); sys.stderr.flush(); os.abort()"
-    )
-    with pytest.raises(SluiceError, match=r"cannot load it \(exit -6\): GGML_ASSERT"):
-        probe(models.chat)
-
-
 INTERRUPTED = """
 import signal, sys, threading, time
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Converted models hold what the published ones do."""
-
 from __future__ import annotations
 
 from pathlib import Path

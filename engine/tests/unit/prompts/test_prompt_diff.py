@@ -3,23 +3,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from sluice.prompts import Prompt
 from sluice.prompts.prompt_diff import PromptChange, TextPiece, ValueChange, diff_prompts, word_diff
-
-GOOD: dict[str, Any] = {
-    "name": "greet",
-    "description": "Greets.",
-    "model": "chat",
-    "messages": [
-        {"role": "system", "content": "Greet in one sentence."},
-        {"role": "user", "content": "{{name}}: {{text}}"},
-    ],
-    "variables": [{"name": "name"}, {"name": "text", "required": False}],
-}
-
-
-def prompt(**changes: Any) -> Prompt:
-    return Prompt.model_validate(GOOD | changes)
+from unit.prompts.test_prompt import GOOD, prompt
 
 
 def change(**changes: Any) -> PromptChange:
@@ -66,9 +51,8 @@ def test_messages_are_compared_with_their_counterparts() -> None:
         ("user", "user", True),
     ]
     assert found.messages[0].pieces == (
-        TextPiece(" ", "Greet in "),
-        TextPiece("-", "one sentence"),
-        TextPiece("+", "two sentences"),
+        TextPiece(" ", "Greet"),
+        TextPiece("+", " in two sentences"),
         TextPiece(" ", "."),
     )
 

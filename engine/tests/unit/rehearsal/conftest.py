@@ -1,5 +1,3 @@
-"""Gates, questions and stub services."""
-
 from __future__ import annotations
 
 import sys

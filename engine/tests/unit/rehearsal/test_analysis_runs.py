@@ -1,5 +1,3 @@
-"""The Job of an analysis as a child process."""
-
 from __future__ import annotations
 
 import sys

@@ -1,5 +1,3 @@
-"""A checkout in miniature: prompts, config, and what the stages before a release leave in build/."""
-
 from __future__ import annotations
 
 import json

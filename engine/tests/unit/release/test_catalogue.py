@@ -218,19 +218,14 @@ def test_a_web_server_is_a_place_to_fetch_from(
             push(release, workspace, open_artifact_store(site))
 
 
-@pytest.mark.parametrize(
-    "place", ["s3://bucket/sluice", "gs://bucket/sluice", "az://container/sluice", "https://host/x"]
-)
-def test_addresses_of_places(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_of_places(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    assert str(open_artifact_store(place)) == place
-
-
-@pytest.mark.parametrize("place", ["ftp://host/x", "s3://", "https://"])
-def test_other_addresses_are_no_places(place: str) -> None:
-    with pytest.raises(SluiceError, match="not an artifact store"):
-        open_artifact_store(place)
+    for place in ("s3://bucket/sluice", "gs://bucket/sluice", "az://container/sluice", "https://host/x"):
+        assert str(open_artifact_store(place)) == place
+    for place in ("ftp://host/x", "s3://", "https://"):
+        with pytest.raises(SluiceError, match="not an artifact store"):
+            open_artifact_store(place)
 
 
 def test_a_full_disk_is_told(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:

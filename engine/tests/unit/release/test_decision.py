@@ -1,5 +1,3 @@
-"""A release asks what a pull request asked, of the same records, by the project's numbers, and gets the same answer."""
-
 from __future__ import annotations
 
 import asyncio

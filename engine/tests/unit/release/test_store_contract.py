@@ -1,5 +1,3 @@
-"""The contract of every artifact store that machines share."""
-
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,5 +1,3 @@
-"""The embedder, and batches of what its callers ask at the same time."""
-
 from __future__ import annotations
 
 import threading

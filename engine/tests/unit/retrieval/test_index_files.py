@@ -1,5 +1,3 @@
-"""Chunks, the files of an index, and the vectors that are kept for the next one."""
-
 from __future__ import annotations
 
 import random

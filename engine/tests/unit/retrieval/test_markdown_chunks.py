@@ -1,5 +1,3 @@
-"""Chunks that follow the structure of a document."""
-
 from __future__ import annotations
 
 import random

@@ -1,5 +1,3 @@
-"""What a store does for a release: collections are loaded whole and once, searched, and go one by one."""
-
 from __future__ import annotations
 
 import re

@@ -1,5 +1,3 @@
-"""Tenants with stores of their own."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""Plans for the tests of the canary."""
-
 from __future__ import annotations
 
 import shutil

@@ -1,5 +1,3 @@
-"""Parameters of analyses, and limits of gates as kustomize patches."""
-
 from __future__ import annotations
 
 from pathlib import Path

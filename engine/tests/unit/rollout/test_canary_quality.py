@@ -1,5 +1,3 @@
-"""The quality canary against real services."""
-
 from __future__ import annotations
 
 import re

@@ -1,5 +1,3 @@
-"""A small application around the scripted fakes."""
-
 from __future__ import annotations
 
 from collections.abc import Callable

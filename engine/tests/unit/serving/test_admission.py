@@ -1,5 +1,3 @@
-"""Places, the line before them, large bodies, and callers who go away."""
-
 from __future__ import annotations
 
 import asyncio

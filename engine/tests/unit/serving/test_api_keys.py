@@ -1,5 +1,3 @@
-"""The file of keys: what is written, what is not, and what `sluice keys` says."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""Who comes in, with keys and without, who is told what, and ways around both that must lead nowhere."""
-
 from __future__ import annotations
 
 import hmac

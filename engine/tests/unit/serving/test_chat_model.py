@@ -1,5 +1,3 @@
-"""The models of a role as a LangChain chat model, over scripted servers."""
-
 from __future__ import annotations
 
 import asyncio

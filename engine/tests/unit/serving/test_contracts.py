@@ -1,5 +1,3 @@
-"""Applications of other forms than that of the template, run as the engine runs them."""
-
 from __future__ import annotations
 
 import asyncio

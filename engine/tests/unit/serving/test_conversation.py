@@ -1,5 +1,3 @@
-"""A follow-up question is made to stand alone, and is searched for so."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""Feedback: what is taken, what is written, what is handed on, and a disk that does not take it."""
-
 from __future__ import annotations
 
 import json

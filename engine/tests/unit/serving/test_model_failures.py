@@ -1,5 +1,3 @@
-"""A model's server in trouble, seen by the caller of the service: alone, and with a second provider behind it."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""The OpenAPI document is complete, and the service does what it says."""
-
 from __future__ import annotations
 
 import json

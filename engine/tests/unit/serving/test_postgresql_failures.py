@@ -1,5 +1,3 @@
-"""A service whose PostgreSQL is in trouble: what callers get, what is counted, and that it fixes itself."""
-
 from __future__ import annotations
 
 import re

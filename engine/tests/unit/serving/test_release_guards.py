@@ -1,5 +1,3 @@
-"""The guards inside the answer chain: passages are data, answers are judged before they are sent, whatever the cuts."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""Endpoints of a fork: its router has the keys, limits, labels, errors and document that the engine's have."""
-
 from __future__ import annotations
 
 import types

@@ -1,5 +1,3 @@
-"""An application as the engine runs it, and the sentences that its answer is cut into."""
-
 from __future__ import annotations
 
 import asyncio

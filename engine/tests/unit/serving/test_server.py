@@ -1,5 +1,3 @@
-"""The service as a process: its signals, its limits under real concurrency, and what it refuses to start with."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""What Prometheus sees: every method counts, labels are bounded, and no text of a user is one."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace

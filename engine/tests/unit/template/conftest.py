@@ -1,5 +1,3 @@
-"""Git repositories to work on: a template in miniature, and projects made from it."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""The comment is read back by a Markdown parser: what it holds, and what foreign text cannot do in it."""
-
 from __future__ import annotations
 
 import re

@@ -1,5 +1,3 @@
-"""The judge over a scripted HTTP server."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

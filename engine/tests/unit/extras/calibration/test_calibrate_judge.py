@@ -1,5 +1,3 @@
-"""A judge compared with people."""
-
 from __future__ import annotations
 
 import json

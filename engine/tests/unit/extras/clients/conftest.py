@@ -1,5 +1,3 @@
-"""Services that clients talk to: one with a scripted model, one with the local model."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator

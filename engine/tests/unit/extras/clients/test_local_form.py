@@ -1,5 +1,3 @@
-"""The local model is held to tools and forms: by limits of schemas, by a grammar, and by llama.cpp itself."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""Tools and forms of a caller's own on their way through the service, over a scripted model."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""Data folders that keep the contract, and traffic as the service records it."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

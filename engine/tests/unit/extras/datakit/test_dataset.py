@@ -1,5 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""The data set as a whole."""
 
 from __future__ import annotations
 

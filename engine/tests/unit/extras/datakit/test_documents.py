@@ -1,5 +1,3 @@
-"""Documents are imported, or named with the reason and a remedy."""
-
 from __future__ import annotations
 
 import io

@@ -1,5 +1,3 @@
-"""A PDF keeps its headings, lists, tables and code, and loses what belongs to its pages."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Proposed rows: written, shown and accepted."""
-
 from __future__ import annotations
 
 import json

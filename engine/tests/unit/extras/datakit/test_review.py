@@ -1,5 +1,3 @@
-"""The page of `sluice data start`: decisions, kept at once, and the rows that they add to the data."""
-
 from __future__ import annotations
 
 from pathlib import Path

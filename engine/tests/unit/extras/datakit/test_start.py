@@ -1,5 +1,3 @@
-"""A first set of rows: from templates and from a teacher, split by document."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""Tables and lines of JSON as proposed rows."""
 
 from __future__ import annotations
 

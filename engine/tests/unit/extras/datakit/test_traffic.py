@@ -1,5 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""Recorded traffic, and the rows it proposes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,3 @@
-"""Pages with traps come in whole, or are named with a remedy; their chunks have a size and cut nothing in two."""
-
 from __future__ import annotations
 
 import re

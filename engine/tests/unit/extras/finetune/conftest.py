@@ -1,5 +1,3 @@
-"""The tiny model, and the result of an uninterrupted run."""
-
 from __future__ import annotations
 
 import shutil

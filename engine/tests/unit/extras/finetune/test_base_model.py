@@ -1,5 +1,3 @@
-"""The base model, its number format and its tokens."""
-
 from __future__ import annotations
 
 import importlib.util

@@ -1,5 +1,3 @@
-"""Training examples."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence

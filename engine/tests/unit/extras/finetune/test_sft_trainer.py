@@ -1,5 +1,3 @@
-"""The training loop."""
-
 from __future__ import annotations
 
 import json
@@ -94,17 +92,6 @@ def test_accumulating_and_recomputing_change_nothing(tmp_path: Path, changes: di
         trainer, run = fitted(params, tmp_path / str(number))
         found.append([run.loss[0][1], *(loss_of(trainer.model, example) for example in EXAMPLES)])
     assert found[1] == pytest.approx(found[0], abs=2e-4)
-
-
-def test_batches_are_of_about_the_same_length_and_each_example_is_learned_as_often() -> None:
-    from sluice.extras.finetune.sft_trainer import _order
-
-    lengths = [number % 40 for number in range(160)]
-    order = _order(lengths, PARAMS.model_copy(update={"steps": 40, "batch": 4, "accumulate": 2}))
-    assert sorted(order) == sorted([*range(160)] * 2)
-    batches = [[lengths[one] for one in order[start : start + 4]] for start in range(0, 320, 4)]
-    assert sum(4 * max(batch) for batch in batches) < 1.1 * sum(map(sum, batches))
-    assert batches != sorted(batches)
 
 
 def test_a_target_that_the_model_has_not_is_named(tmp_path: Path) -> None:

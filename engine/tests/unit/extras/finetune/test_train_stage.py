@@ -1,5 +1,3 @@
-"""The `train` stage."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""Requirements and contradictions of a training run."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,7 +8,6 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from sluice.core.errors import SluiceError
-from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_plan import model_lifecycle, plan
@@ -136,10 +133,3 @@ def test_a_gguf_file_alone_cannot_be_packed(workspace: Workspace) -> None:
 def test_a_form_that_a_method_has_not_is_refused(method: str, exports: tuple[str, ...], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         TrainingParameters.model_validate({"method": method, "exports": exports})
-
-
-@pytest.mark.parametrize("key", ["share", "join"])
-def test_a_key_of_packed_training_is_refused_with_what_takes_its_place(workspace: Workspace, key: str) -> None:
-    workspace.params.write_text(workspace.params.read_text().replace("train:\n", f"train:\n  {key}: 2\n"))
-    with pytest.raises(SluiceError, match=rf"{key}: unknown key \(removed: set `train\.batch`"):
-        load_params(workspace.params, "train", TrainingParameters)

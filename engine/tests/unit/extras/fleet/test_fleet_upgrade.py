@@ -124,9 +124,6 @@ def test_the_issue_closes_and_the_upgrade_goes_on_when_nothing_is_worse_any_more
     assert [issue["state"] for issue in fleet.github.issues.values()] == ["closed"]
 
 
-# -- killed
-
-
 Writes = Callable[[int | None], list[str]]
 
 
@@ -199,9 +196,6 @@ def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(fleet: Fl
         assert len(fleet.github.issues) == 1
         assert done.count("upsert_pull") <= 3
         assert all(len(project.pulls) == 1 for project in fleet.github.projects.values()), "none twice"
-
-
-# -- verdicts
 
 
 def test_each_verdict(fleet: Fleet) -> None:
@@ -301,9 +295,6 @@ def test_a_ring_that_could_not_take_it_proves_nothing(fleet: Fleet) -> None:
     assert (found.ring, found.stopped, states(found)) == ("first", False, {"blocked": 1, "later": 2})
 
 
-# -- options
-
-
 def test_a_security_fix_skips_rings_by_a_reason_that_is_recorded(fleet: Fleet) -> None:
     fleet.small(3)
     run = Passes(fleet, first=1)
@@ -354,9 +345,6 @@ def test_the_command_reports_and_fails_where_it_stops(
     said = capsys.readouterr().out
     assert "| `octo/app-0` | `first` | `not worse` | `no difference seen` |" in said
     assert "| `octo/app-1` | `early` | `worse` | `worse: f1 0.71 -> 0.62` |" in said
-
-
-# -- installed engines
 
 
 def test_of_an_installed_engine_the_status_has_its_version_and_the_upgrade_moves_its_lock(fleet: Fleet) -> None:

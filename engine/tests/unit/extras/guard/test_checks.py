@@ -1,5 +1,3 @@
-"""The checks `attack` and `topic`, also in a served release."""
-
 from __future__ import annotations
 
 import asyncio

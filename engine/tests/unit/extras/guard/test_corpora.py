@@ -1,5 +1,3 @@
-"""Texts read from wheels."""
-
 from __future__ import annotations
 
 import json

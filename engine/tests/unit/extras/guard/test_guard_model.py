@@ -1,5 +1,3 @@
-"""A small guard model made by hand."""
-
 from __future__ import annotations
 
 import dataclasses

@@ -1,5 +1,3 @@
-"""Rows of the guard model, and their faults."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""The versions and flags that `make kind` installs."""
-
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,3 @@
-"""Groundedness."""
-
 from __future__ import annotations
 
 import asyncio

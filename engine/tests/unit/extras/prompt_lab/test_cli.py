@@ -1,5 +1,3 @@
-"""`sluice try`: what it serves, and where."""
-
 from __future__ import annotations
 
 import socket

@@ -1,5 +1,3 @@
-"""The prompt lab over HTTP, with a scripted model that answers briefly when the prompt says so."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""The commands of prompts: what they list, show with values, and compare with a commit."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,6 +9,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.prompt_tests.prompt_terminal import prompts_of
 from sluice.prompts import load_prompts
 from support.git import commit_all, git
+from unit.template.conftest import edit
 from unit.test_cli import PROMPTS, Run
 
 
@@ -46,12 +45,6 @@ def answer(workspace: Workspace) -> Path:
     commit_all(workspace.root)
     git(workspace.root, "tag", "base")
     return workspace.prompts / "answer.prompt.yml"
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 def test_prompts_are_compared_with_a_commit(sluice: Run, answer: Path) -> None:

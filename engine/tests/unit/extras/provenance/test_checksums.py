@@ -1,5 +1,3 @@
-"""`sluice release verify` finds every single change to a release and names the file."""
-
 from __future__ import annotations
 
 import shutil

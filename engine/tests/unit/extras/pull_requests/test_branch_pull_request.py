@@ -1,5 +1,3 @@
-"""A branch that Sluice keeps, made beside the working tree, and its one pull request, whatever happens on the way."""
-
 from __future__ import annotations
 
 from pathlib import Path

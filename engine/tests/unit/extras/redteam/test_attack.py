@@ -1,5 +1,3 @@
-"""Disguises, detectors, and attacks over HTTP."""
-
 from __future__ import annotations
 
 import pytest

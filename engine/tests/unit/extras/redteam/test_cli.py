@@ -1,5 +1,3 @@
-"""`sluice redteam` before anything is attacked, and a whole run against a service that is up."""
-
 from __future__ import annotations
 
 import sys

@@ -1,5 +1,3 @@
-"""Whole runs over a scripted service and over the real one, and their figures."""
-
 from __future__ import annotations
 
 import json

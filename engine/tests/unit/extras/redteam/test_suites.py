@@ -1,5 +1,3 @@
-"""Every suite's attacks, against a model that obeys."""
-
 from __future__ import annotations
 
 import asyncio

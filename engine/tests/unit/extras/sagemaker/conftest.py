@@ -1,5 +1,3 @@
-"""A played account of AWS."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator

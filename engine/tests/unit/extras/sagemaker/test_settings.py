@@ -1,5 +1,3 @@
-"""config/sagemaker.yaml: what is refused, how it is said, and what a run by it costs."""
-
 from __future__ import annotations
 
 import sys

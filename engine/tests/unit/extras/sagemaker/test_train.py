@@ -336,15 +336,6 @@ def test_processes_that_cannot_share_a_step_are_refused_before_anything_is_paid_
     assert not played.started
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("ml.g5.xlarge", 1), ("ml.g5.12xlarge", 4), ("ml.p5.48xlarge", 8), ("ml.m5.xlarge", 0), ("ml.g5.7xlarge", None)],
-)
-def test_gpus_of_a_machine(name: str, count: int | None) -> None:
-    assert remote.gpus_of(name) == count
-    assert remote.gpus_of("ml.trn1.2xlarge") is None
-
-
 def test_a_dry_run_for_these_machines_says_what_each_process_needs(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,3 @@
-"""What the starter makes of the help for a small model: when it declines, what it shows, and what it searches for."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""What is told of a question before it is searched for."""
-
 from __future__ import annotations
 
 import json

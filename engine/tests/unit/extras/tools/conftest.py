@@ -1,5 +1,3 @@
-"""A release with the starter's tools, over a model that says what a test has written down."""
-
 from __future__ import annotations
 
 import asyncio

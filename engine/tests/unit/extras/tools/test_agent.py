@@ -1,5 +1,3 @@
-"""The loop of a model with tools: what it reads, what it writes only when somebody has approved it, where it ends."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""The canary's quality stage over HTTP stops a canary whose tool is broken."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""Rows that say which calls are expected: what is judged, in the evaluation and over HTTP, and what reports show."""
-
 from __future__ import annotations
 
 import json

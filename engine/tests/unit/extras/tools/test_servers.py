@@ -1,5 +1,3 @@
-"""Tools of MCP servers: pinned, called, and refused when they say something else of themselves than their pin."""
-
 from __future__ import annotations
 
 import asyncio

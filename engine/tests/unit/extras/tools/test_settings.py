@@ -1,5 +1,3 @@
-"""config/tools.yaml and its pins: what is refused, what of it stands in release.json; and the extra's small world."""
-
 from __future__ import annotations
 
 import shutil

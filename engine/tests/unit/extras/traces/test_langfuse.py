@@ -1,5 +1,3 @@
-"""What arrives at Langfuse: its OTLP endpoint with its own names, and its scores."""
-
 from __future__ import annotations
 
 import base64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from sluice.extras.traces.mlflow_import import push
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
 from support.telemetry.recording import feedback_on
-from support.telemetry.spooling import LINE, LINES, start_writers
 from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people
 
 Serve = Callable[..., Any]
@@ -142,8 +142,16 @@ def test_a_file_that_is_loaded_is_not_written_any_more(tmp_path: Path) -> None:
 
 
 def test_several_services_and_a_reader_lose_no_line(tmp_path: Path) -> None:
-    folder = tmp_path / "traces"
-    threads = start_writers(folder)
-    while any(thread.is_alive() for thread in threads):
-        waiting(folder)
-    assert b"".join(path.read_bytes() for path in folder.iterdir()) == LINE * LINES
+    folder, line = tmp_path / "traces", b"x" * 5000 + b"\n"
+
+    def write(_: int) -> None:
+        writer = SpoolExporter(folder, most_bytes=1 << 30)
+        for _ in range(50):
+            writer.append(line)
+
+    with ThreadPoolExecutor(4) as services:
+        running = [services.submit(write, number) for number in range(4)]
+        while not all(each.done() for each in running):
+            waiting(folder)
+    assert [each.exception() for each in running] == [None] * 4
+    assert b"".join(path.read_bytes() for path in folder.iterdir()) == line * 200

@@ -1,5 +1,3 @@
-"""What arrives at a collector, decoded; and what becomes of requests when the collector is in trouble."""
-
 from __future__ import annotations
 
 import json

@@ -96,9 +96,6 @@ def state(root: Path) -> tuple[str, dict[str, bytes]]:
     return git(root, "status", "--porcelain"), {name: path.read_bytes() for name, path in files.items()}
 
 
-# -- the wheel
-
-
 def test_the_wheel_holds_the_engine_and_is_the_same_bytes_again(fork: Fork, wheel: Path, tmp_path: Path) -> None:
     assert wheel.name == name_of("0.1.1")
     assert contents(wheel) == pinned(fork.template.root)
@@ -117,9 +114,6 @@ def test_an_edited_or_installed_engine_is_not_packed(fork: Fork, wheel: Path, tm
     with pytest.raises(SluiceError, match=r"digits\.py: changed"):
         pack(fork.root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-# -- from one way to the other
 
 
 def test_install_and_vendor_change_what_git_keeps_and_nothing_else(fork: Fork, wheel: Path) -> None:
@@ -218,9 +212,6 @@ def test_killed_before_any_change_the_next_run_ends_as_an_unbroken_one(
         change()
         assert git(fork.root, "write-tree") == wanted
     assert ended == 4
-
-
-# -- attacks
 
 
 @pytest.fixture
@@ -344,9 +335,6 @@ def test_a_lock_with_more_in_it_is_refused(tmp_path: Path, added: str) -> None:
     write(tmp_path, {LOCK: lock.text + added})
     with pytest.raises(SluiceError, match="not one line with one sha256"):
         read_lock(tmp_path)
-
-
-# -- other commits, later versions
 
 
 def test_another_commit_has_its_own_engine(installed: Fork, wheel: Path, tmp_path: Path) -> None:

@@ -95,9 +95,6 @@ def test_a_version_by_name(fork: Fork) -> None:
         fork.upgrade()
 
 
-# -- edits of the engine's files
-
-
 def test_an_edited_engine_file_is_named_with_what_to_use_and_given_up_only_when_told(fork: Fork) -> None:
     commit(fork.root, "Edit", {METRIC: "A = 'mine'\n", "engine/src/sluice/mine.py": ""})
     fork.template.release("0.2.0", {METRIC: "A = 2\n"})
@@ -158,8 +155,6 @@ def test_a_file_that_is_no_longer_the_engine_s_stays_as_it_is(fork: Fork, monkey
     assert "Makefile" not in fork.file(made.commit, OWNED)
 
 
-# -- codemods
-
 RENAME = """\
 def apply(root):
     path = root / "config/gates.yaml"
@@ -202,9 +197,6 @@ def test_a_codemod_that_fails_or_changes_the_engine_stops_the_upgrade(fork: Fork
     with pytest.raises(SluiceError, match=said):
         fork.upgrade()
     assert git(fork.root, "for-each-ref") == before
-
-
-# -- the branch and its pull request
 
 
 def test_published_there_is_one_pull_request(
@@ -257,9 +249,6 @@ def test_by_hand_the_branch_is_made_and_nothing_else_of_the_repository_changes(
     after = git(fork.root, "for-each-ref").splitlines()
     assert [line.split("\t")[1] for line in set(after) - set(before.splitlines())] == [f"refs/heads/{BRANCH}"]
     assert subprocess.run(["git", "-C", fork.root, "fsck", "--strict"], capture_output=True).returncode == 0
-
-
-# -- killed
 
 
 def test_killed_when_all_is_assembled_it_leaves_the_project_as_it_was(

@@ -1,5 +1,3 @@
-"""Passes of the loader, and the live releases by a namespace's ReplicaSets."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator

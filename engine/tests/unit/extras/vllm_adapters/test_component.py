@@ -1,5 +1,3 @@
-"""The rendered component llm-vllm."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""The loader's HTTP API and a release's init container."""
-
 from __future__ import annotations
 
 import json

@@ -1,8 +1,5 @@
-"""Registering at a vLLM by hand, and the model that a release asks for."""
-
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,11 +12,9 @@ from sluice.core.workspace import Workspace
 from sluice.extras.vllm_adapters import vllm_server
 from sluice.extras.vllm_adapters.providers.vllm import model_names
 from sluice.extras.vllm_adapters.vllm_server import VllmServer, register_draft, register_release
-from sluice.prompts import ModelParameters
-from sluice.serving.release_parts import DRAFT, ReleaseBundle
-from sluice.serving.runtime import open_model
+from sluice.serving.release_parts import DRAFT
 from support.serving.fakes import scripted_bundle
-from unit.extras.vllm_adapters.releases import ReleaseShelf, bundle_of
+from unit.extras.vllm_adapters.releases import ReleaseShelf
 from unit.extras.vllm_adapters.vllm_process import played_adapter, played_base, running
 
 pytestmark = pytest.mark.usefixtures("loopback")
@@ -82,25 +77,4 @@ def test_the_working_tree_has_a_name_by_its_content(
         assert model_names(bundle)["vllm"] in names, "by which serving asks for it"
     assert len(names) == 2
     assert names <= set(server.adapters())
-
-
-PARAMETERS = ModelParameters.model_validate({"temperature": 0, "maxTokens": 5})
-
-
-def answer(bundle: ReleaseBundle) -> str:
-    async def asked() -> str:
-        deadline = asyncio.get_running_loop().time() + 600
-        pieces = chat.stream([{"role": "user", "content": "?"}], PARAMETERS, deadline=deadline)
-        return "".join([piece.text async for piece in pieces])
-
-    with open_model(bundle) as chat:
-        return asyncio.run(asked())
-
-
-def test_a_release_asks_for_its_own_adapter_and_without_one_for_the_base(tmp_path: Path, server: VllmServer) -> None:
-    shelf = ReleaseShelf(tmp_path)
-    one, other = shelf.make(played_adapter("alpha")), shelf.make(played_adapter("bravo"))
-    for made in (one, other):
-        server.register(made.id, shelf.made / made.id / "peft")
-    assert (answer(bundle_of(one, server.url)), answer(bundle_of(other, server.url))) == ("alpha", "bravo")
-    assert answer(bundle_of(shelf.make({}, adapter=False), server.url)) == "base"
+    assert model_names(scripted_bundle()) == {}, "without an adapter the base is asked"

@@ -1,5 +1,3 @@
-"""Prompt injection and abuse of encodings, found in any disguise; honest questions pass."""
-
 from __future__ import annotations
 
 import base64

@@ -1,5 +1,3 @@
-"""A collector, telemetry that tells it, and a service around the scripted fakes."""
-
 from __future__ import annotations
 
 from collections import Counter

@@ -1,5 +1,3 @@
-"""The SDK's batches as the service uses them: every loss is counted, and nothing waits longer than it may."""
-
 from __future__ import annotations
 
 import subprocess
@@ -17,7 +15,6 @@ from sluice.core.processes import wait_until
 from sluice.extras.traces.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry import export_queue
 from sluice.serving.telemetry.export_queue import OPEN_FILE, ExportQueue, SpansLostError, TraceExporter
-from support.telemetry.spooling import LINE, LINES, start_writers
 
 SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
@@ -132,14 +129,6 @@ def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
     writer.append(b"x\n")
     assert content(folder) == b"x\n"
     assert (folder / OPEN_FILE).stat().st_mode & 0o777 == 0o600  # weakness 10: it may hold what people wrote
-
-
-def test_several_services_lose_no_line(tmp_path: Path) -> None:
-    folder = tmp_path / "traces"
-    threads = start_writers(folder)
-    for thread in threads:
-        thread.join()
-    assert content(folder) == LINE * LINES
 
 
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:

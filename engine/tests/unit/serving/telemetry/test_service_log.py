@@ -1,5 +1,3 @@
-"""The lines of the log: their form, what is in them, and what is never."""
-
 from __future__ import annotations
 
 import json

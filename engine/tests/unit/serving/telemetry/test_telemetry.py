@@ -1,5 +1,3 @@
-"""Whole runs of the service: what it logs, what it leaves on disk, and how it ends."""
-
 from __future__ import annotations
 
 import json
