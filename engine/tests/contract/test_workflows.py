@@ -84,7 +84,7 @@ def test_actions_are_given_what_they_take_and_give_what_is_read(github: Reposito
 
 
 # Megabytes of what a key begins with, rounded up from the starter's, and how often a week a workflow saves one: twenty
-# pull requests of three pushes, which are merged. A key without the run's number is saved anew where its digest changes.
+# pull requests of three pushes, which are merged. A key without the run's number is saved anew with another digest.
 CACHES_MB = {"packages": 900, "models": 340, "trained": 60, "responses": 5, "answers": 5}
 PULL_REQUESTS, PUSHES, LOCKS = 20, 3, 3
 TIMES = {"ci.yml": PULL_REQUESTS * PUSHES, "release.yml": 20, "nightly.yml": 7, "answer-requests.yml": 40}
