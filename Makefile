@@ -47,7 +47,7 @@ endif
 .PHONY: engine
 engine: ;
 
-setup: $(READY) $(if $(filter yes,$(TRAINING)),$(TRAINED))  ## install everything into .venv (other tasks do this by themselves; TRAINING=yes: torch, too)
+setup: $(VENV)/.$(or $(LEVEL),ready) $(if $(filter yes,$(TRAINING)),$(TRAINED))  ## install everything into .venv (other tasks do this by themselves; TRAINING=yes: torch, too)
 
 # Each level brings what the ones above it have. A task names the least that it needs.
 $(TRIES): engine/requirements/bootstrap.txt engine/requirements/try.txt engine/pyproject.toml pyproject.toml
@@ -58,7 +58,7 @@ $(SERVES): engine/requirements/bootstrap.txt engine/requirements/serve.txt engin
 	@$(PYTHON) engine/scripts/setup.py $(VENV) serving
 	@touch $@ $(TRIES)
 
-$(RELEASES): engine/requirements/bootstrap.txt engine/requirements/release.txt engine/pyproject.toml pyproject.toml
+$(RELEASES): engine/requirements/bootstrap.txt engine/requirements/release.txt $(wildcard $(EXTRAS)/*/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) release
 	@touch $@ $(SERVES) $(TRIES)
 

@@ -74,7 +74,7 @@ def packages(folder: Path, python: Path, level: str) -> list[tuple[str, list[str
     ]
     if level == "serving":
         steps.insert(3, ("statistics", uv(python, *LOCKED, "engine/requirements/try.txt")))
-    if level == "development":
+    if level in ("release", "development"):
         steps.insert(3, ("managed MLflow", uv(python, *LOCKED, MLFLOW)))
     return steps
 

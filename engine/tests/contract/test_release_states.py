@@ -62,17 +62,26 @@ def play(
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("outputs", [CLUSTER, ALONE], ids=["cluster", "alone"])
-@pytest.mark.parametrize("lost", [name for name in jobs_of("release.yml") if name not in ("publish", "stopped")])
+@pytest.mark.parametrize("lost", [name for name in jobs_of("release.yml") if name != "stopped"])
 def test_a_job_that_does_not_succeed_ends_the_release(lost: str, outputs: dict[str, Any], end: str) -> None:
     jobs = jobs_of("release.yml")
     outputs = outputs | {"plan": outputs["plan"] | ({"unknown": "r-111111111111"} if lost == "reconcile" else {})}
     results = play(jobs, outputs, {lost: end})
     if results[lost] == "skipped":
         return  # it does not run here: nothing was lost
-    order = list(jobs)
-    assert {name for name in order[order.index(lost) + 1 :] if results[name] != "skipped"} <= {"stopped", "image"}
-    assert {results[name] for name in REACHES_USERS - {lost}} == {"skipped"}
-    assert (results["stopped"] == "success") is (lost in ("staging", "rehearse", "production"))
+    after = list(jobs)[list(jobs).index(lost) + 1 :]
+    assert {name for name in after if results[name] != "skipped"} <= {"stopped", "image"}
+    assert {results[name] for name in REACHES_USERS & {*after}} <= {"skipped"}
+    assert (results["stopped"] == "success") is (lost != "plan")
+    concluded, reported = jobs["stopped"]["steps"][-2:]
+    needs = {"needs": {name: {"result": result} for name, result in results.items()}}
+    assert runs(concluded["if"], needs, {}) is (lost in ("staging", "rehearse", "production"))
+    assert runs(reported["if"], needs, {}) is not runs(concluded["if"], needs, {})
+
+
+def test_what_the_gates_refuse_is_in_the_record_and_opens_no_issue() -> None:
+    outputs = ALONE | {"release": ALONE["release"] | {"verdict": "refused"}}
+    assert play(jobs_of("release.yml"), outputs, {"release": "failure"})["stopped"] == "skipped"
 
 
 def test_a_run_that_somebody_cancels_is_noted() -> None:
@@ -98,7 +107,7 @@ def test_another_branch_releases_nothing() -> None:
     ],
 )
 def test_what_is_published_is_what_this_run_made_live(production: str, unknown: str, published: str) -> None:
-    named = jobs_of("release.yml")["publish"]["steps"][-1]["env"]["RELEASE"]
+    named = jobs_of("release.yml")["publish"]["steps"][-2]["env"]["RELEASE"]
     needs = {
         "plan": {"outputs": {"unknown": unknown}},
         "release": {"outputs": {"release": "r-new"}},

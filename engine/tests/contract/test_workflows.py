@@ -104,6 +104,39 @@ def test_actions_are_given_what_they_take_and_give_what_is_read(github: Reposito
     assert len(outputs) > 5
 
 
+# Megabytes of what a key begins with, rounded up from the starter's, and how often a week a workflow saves one: twenty
+# pull requests of three pushes, which are merged. A key without the run's number is saved anew with another digest.
+CACHES_MB = {"packages": 900, "models": 340, "trained": 60, "responses": 5, "answers": 5}
+PULL_REQUESTS, PUSHES, LOCKS = 20, 3, 3
+TIMES = {"ci.yml": PULL_REQUESTS * PUSHES, "release.yml": 20, "nightly.yml": 7, "answer-requests.yml": 40}
+
+
+def test_a_week_of_caches_fits_and_a_pull_request_saves_little(github: Repository) -> None:
+    """GitHub evicts beyond 10 GB, the longest unused first (docs.github.com, Dependency caching reference)."""
+    saved = dict.fromkeys(("ci.yml", "elsewhere"), 0)
+    for file, _, step, _ in github.steps():
+        action = str(step.get("uses", "")).partition("@")[0]
+        if action not in ("actions/cache", "actions/cache/save"):
+            continue
+        found = re.match(r"([a-z]+)-|\$\{\{ steps\.([a-z]+)\.outputs\.cache-primary-key", step["with"]["key"])
+        assert found, step
+        kind, once = found[1] or found[2], "github.run_id" not in step["with"]["key"]
+        if file.name not in TIMES:
+            assert "inputs.cache == 'save' && github.ref == format('refs/heads/" in step["if"]
+            saved["elsewhere"] += CACHES_MB[kind] * LOCKS
+        else:
+            times = PULL_REQUESTS if once else TIMES[file.name]
+            saved["ci.yml" if file.name == "ci.yml" else "elsewhere"] += CACHES_MB[kind] * times
+    assert 0 < saved["ci.yml"] / PULL_REQUESTS <= 100
+    assert sum(saved.values()) < 8000
+    savers = [
+        f"{file.name} {place[1]}"
+        for file, _, step, place in github.steps()
+        if str((step.get("with") or {}).get("cache")) == "save"
+    ]
+    assert len(savers) == 1
+
+
 # Roles of engine/aws/bootstrap.yaml that a job may take: by its variable, or as an environment that is deployed to.
 TAKEN = {"deploy-release.yml": ("StagingRole", "ProductionRole"), "rollback.yml": ("StagingRole", "ProductionRole")}
 HOUR_S = 3600  # what a role is taken for without a word

@@ -155,21 +155,35 @@ def promote_by_hand(plane: Player) -> None:
     assert plane.api.objects[plane.api.path("Rollout", "sluice")]["status"]["phase"] == "Healthy"
 
 
-def test_what_was_lost_is_unknown_and_the_next_run_settles_it_first(
+def test_what_was_lost_before_production_is_rejected_and_made_again(
     bare: World, first: str, stopped: list[Run]
 ) -> None:
     bare.scratch.edit_prompt("lost", "Its machine is lost", "one, or two")
     lost = bare.release(number=705, PLAYED_CANARY="lost")
     assert lost.job("stopped").result == "success"
     candidate = lost.job("release").outputs["stage.release"]
-    assert bare.record()[-1] == ("unknown", candidate)
-    assert f"Release {candidate} ended unknown" in [one["title"] for one in bare.github.issues.values()]
+    assert bare.record()[-1] == ("rejected", candidate)
+    assert f"Release {candidate} was stopped" in [one["title"] for one in bare.github.issues.values()]
     run = bare.release(number=706)
     assert run.status == 0
-    assert run.results["reconcile/deploy-release/deploy"] == "success"
     assert bare.record()[-3:] == [("rejected", candidate), ("promoting", candidate), ("promoted", candidate)]
     assert stopped[0].status == 1
     assert first != candidate
+
+
+def test_a_release_that_cannot_be_published_opens_an_issue_which_the_next_run_closes(bare: World) -> None:
+    bare.scratch.edit_prompt("unpublished", "GitHub is down", "one, two")
+    bare.github.script = [("POST", 403, {}), ("POST", 403, {})]  # a tag, and what a tag of its own needs
+    run = bare.release(number=708)
+    assert (run.job("publish").result, run.job("stopped").result) == ("failure", "success")
+    assert bare.record()[-1][0] == "promoted"
+    issue = list(bare.github.issues.values())[-1]
+    assert (issue["title"], issue["state"]) == ("A release run failed", "open")
+    bare.github.releases.refused = lambda _: True  # the workflows of main have changed since
+    assert bare.release(number=708, attempt=2).status == 0
+    assert issue["state"] == "closed"
+    assert f"Made from commit {bare.scratch.head}" in bare.state()["releases"][-1][2]
+    bare.github.releases.refused = lambda _: False
 
 
 def test_in_a_private_repository_nothing_is_signed_unless_it_says_so(bare: World, first: str) -> None:

@@ -5,6 +5,7 @@ You can rerun each of them after it was killed. They also work outside GitHub if
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from sluice.cli.common import (
 from sluice.cli.release import group
 from sluice.core import git
 from sluice.core.digests import digest_of_file
-from sluice.core.errors import GateFailed
+from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.text import code
 from sluice.core.workspace import Workspace
 
@@ -112,25 +113,39 @@ def release_conclude(
 ) -> None:
     """Record the outcome of a release that didn't go live; the live release stays live.
 
-    The release was stopped if there is a reason, given here or as the output of a job. Any other outcome (timeout,
-    cancelled, lost runner) is unknown: the rollout may continue, and `sluice release reconcile` settles it."""
+    The release was stopped if there is a reason, given here or as the output of a job, or if its deployment to the
+    environment never began: a reviewer refused it, or an earlier job failed. Any other outcome (timeout, cancelled,
+    lost runner) is unknown: the rollout may continue, and `sluice release reconcile` settles it."""
     from sluice.github.workflow_run import jobs_of
     from sluice.release import champion
 
     workspace = Workspace.find()
     record, commit = record_of(workspace, env), git.commit(workspace.root)
-    jobs = jobs_of(needs).items() if needs or not reason else ()
-    ended = {job: facts for job, facts in jobs if facts.get("result") in ("failure", "cancelled")}
+    jobs = jobs_of(needs) if needs or not reason else {}
+    ended = {job: facts for job, facts in jobs.items() if facts.get("result") in ("failure", "cancelled")}
+    how = ", ".join(f"{job}: {facts['result']}" for job, facts in ended.items())
     said = reason or "; ".join(text for one in ended.values() if (text := (one.get("outputs") or {}).get("reason")))
+    if not said and not record.pending():
+        said = _undeployed(jobs.get("production", {}), how)
     if said:
         champion.reject(workspace, record, release, said, commit=commit)
     elif (lost := record.unknown()) is None or lost.id != release:
-        how = ", ".join(f"{job}: {facts['result']}" for job, facts in ended.items())
         record.append("unknown", release, commit=commit, reason=f"no job gave a reason: {how}")
     live = champion.champion_id(record)
     print(f"{release} {'was stopped' if said else 'ended unknown'}; {live or 'nothing'} is live in {env}")
     if issue:
         print(_open_issue(release, env, said, live))
+
+
+def _undeployed(production: dict[str, Any], how: str) -> str:
+    """Return why no rollout can be under way in production; empty if one can."""
+    from sluice.github.github_client import why_unbegun
+
+    if production.get("result") == "skipped" or (production.get("outputs") or {}).get("cluster") == "false":
+        return f"nothing was deployed: {how}"
+    with suppress(SluiceError):  # the record comes first: without an answer the end is unknown
+        return why_unbegun("production", os.environ)
+    return ""
 
 
 @group.command("reconcile")

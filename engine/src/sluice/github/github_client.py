@@ -14,9 +14,11 @@ from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from sluice.core.errors import SluiceError
+from sluice.github.workflow_run import this_run
 
 if TYPE_CHECKING:
     from github.GithubException import GithubException
+    from github.GitRef import GitRef
     from github.GitRelease import GitRelease
     from github.Repository import Repository
 
@@ -28,6 +30,8 @@ _LONGEST_PAUSE_S = 60
 _TIMEOUT_S = 30
 _REMEDIES = {410: "switch issues on: Settings, General, Features"}
 LIMIT = 120_000
+# Answers to a token without the right `workflows`, which no job has; 422 where a rule about tags says no.
+_REFUSED = (403, 404, 422)
 
 
 class GitHubStatusError(SluiceError):
@@ -156,26 +160,91 @@ def login_of(repository: Repository) -> str:
         return BOT
 
 
+def why_unbegun(job: str, environment: Mapping[str, str]) -> str:
+    """Return why no runner took a job of this run; empty if one did. Needs `actions: read`."""
+    run, attempt = this_run(environment)
+    with open_repository(environment) as repository:
+
+        def ask(path: str) -> Any:
+            url = f"/repos/{environment['GITHUB_REPOSITORY']}/actions/runs/{run}/{path}"
+            return repository.requester.requestJsonAndCheck("GET", url)[1]
+
+        jobs = ask(f"attempts/{attempt}/jobs?per_page=100")["jobs"]
+        if any(one["runner_id"] for one in jobs if re.match(rf"{job}\b", one["name"])):
+            return ""
+        refused = [one for one in ask("approvals") if one["state"] == "rejected"]
+        who = [f"{one['user']['login']} refused the deployment: {one['comment']}" for one in refused]
+        return "; ".join(who) or f"{job} never began: nobody approved it, or its run was cancelled"
+
+
 def publish_release(
     tag: str, notes: str, files: Mapping[str, bytes], environment: Mapping[str, str], *, commit: str
 ) -> CommentResult:
-    """Make or complete the GitHub Release of a tag."""
-    from github.GithubObject import NotSet
+    """Make or complete the GitHub Release of a tag; one that is published keeps its notes.
+
+    GitHub lets no workflow tag or release a commit whose workflow files differ from the default branch's, and that
+    moves while a release is under way. The tag then gets a commit of its own, with the first file alone."""
+    from github import GithubException
 
     with open_repository(environment) as repository:
-        body = cut(notes, LIMIT)
+        try:
+            tagged = _tag(repository, tag, commit)
+            return _publish(repository, tag, _where(tagged, commit) + notes, files)
+        except GithubException as error:
+            if error.status not in _REFUSED:
+                raise
+        tagged = _tag_files(repository, tag, dict(list(files.items())[:1]))
+        return _publish(repository, tag, _where(tagged, commit) + notes, files)
+
+
+def _where(tagged: str, commit: str) -> str:
+    why = "GitHub lets no workflow tag a commit whose workflow files differ from the default branch's"
+    return "" if tagged == commit else f"Made from commit {commit}. The tag holds the manifest alone: {why}.\n\n"
+
+
+def _tagged(repository: Repository, tag: str) -> GitRef | None:
+    found = repository.get_git_matching_refs(f"tags/{tag}")
+    return next((ref for ref in found if ref.ref == f"refs/tags/{tag}"), None)
+
+
+def _tag(repository: Repository, tag: str, commit: str) -> str:
+    """Return the commit of a tag, which is made unless it is there."""
+    from github import GithubException
+
+    if there := _tagged(repository, tag):
+        return there.object.sha
+    try:
+        repository.create_git_ref(f"refs/tags/{tag}", commit)
+    except GithubException:
+        if not (there := _tagged(repository, tag)):  # otherwise the first try's answer got lost
+            raise
+    return commit
+
+
+def _tag_files(repository: Repository, tag: str, files: Mapping[str, bytes]) -> str:
+    """Put the tag on a new commit of these files, without parents and without workflows."""
+    from github import InputGitTreeElement
+
+    texts = [InputGitTreeElement(name, "100644", "blob", content.decode()) for name, content in files.items()]
+    made = repository.create_git_commit(f"Release {tag}", repository.create_git_tree(texts), [])
+    if there := _tagged(repository, tag):
+        there.edit(made.sha, force=True)
+    else:
+        repository.create_git_ref(f"refs/tags/{tag}", made.sha)
+    return made.sha
+
+
+def _publish(repository: Repository, tag: str, notes: str, files: Mapping[str, bytes]) -> CommentResult:
+    body = cut(notes, LIMIT)
+    found = _find(repository, tag)
+    if not found:
+        repository.create_git_release(tag, tag, body, draft=True)
         found = _find(repository, tag)
-        if not found:
-            on = commit if re.fullmatch(r"[0-9a-f]{40}", commit) else NotSet
-            repository.create_git_release(tag, tag, body, draft=True, target_commitish=on)
-            found = _find(repository, tag)
-        release = _one(found)
-        sent = _send(release, files)
-        if changes := release.draft or release.body != body:
-            release.update_release(tag, body, draft=False, make_latest="true")
-        return CommentResult(
-            "release published" if changes or sent else "release was published before", release.html_url
-        )
+    release = _one(found)
+    sent = _send(release, files)
+    if draft := release.draft:
+        release.update_release(tag, body, draft=False, make_latest="true")
+    return CommentResult("release published" if draft or sent else "release was published before", release.html_url)
 
 
 def _find(repository: Repository, tag: str) -> list[GitRelease]:

@@ -104,7 +104,12 @@ def trust(role: str) -> dict[str, Any]:
 
 
 # What GitHub says of a run on main of octo/assistant, number 456 of owner 123.
-MAIN = {"aud": "sts.amazonaws.com", "repository": REPOSITORY, "repository_id": "456", "ref": "refs/heads/main"}
+def of_workflow(name: str, branch: str = "main") -> dict[str, str]:
+    ref = f"refs/heads/{branch}"
+    return {"ref": ref, "job_workflow_ref": f"{REPOSITORY}/.github/workflows/{name}@{ref}"}
+
+
+MAIN = {"aud": "sts.amazonaws.com", "repository": REPOSITORY, "repository_id": "456", **of_workflow("release.yml")}
 IMMUTABLE = "repo:octo@123/assistant@456"
 
 
@@ -122,6 +127,20 @@ def test_a_role_is_for_runs_of_main_outside_or_inside_of_one_environment() -> No
         for repository in (f"repo:{REPOSITORY}", IMMUTABLE):
             let_in = [one for one in everything if lets_in(document, {**MAIN, "sub": f"{repository}:{one}"})]
             assert let_in == own
+
+
+@pytest.mark.usefixtures("stack")
+def test_the_job_that_answers_pull_requests_builds_nothing() -> None:
+    """It is in the environment `evaluation`, as the job `release` is."""
+    token = {**MAIN, "sub": f"{IMMUTABLE}:environment:evaluation"}
+    takes = {
+        path.name for path in (ROOT / ".github/workflows").glob("*.yml") if "vars.AWS_ROLE_ARN }}" in path.read_text()
+    }
+    takes -= {"deploy-release.yml", "rollback.yml"}  # in environments of their own, with roles of their own
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        claims = {**token, **of_workflow(path.name)}
+        assert lets_in(trust("build"), claims) is (path.name in takes), path.name
+        assert lets_in(trust("evaluation"), claims)
 
 
 OTHERS: list[dict[str, str]] = [
@@ -150,14 +169,14 @@ def test_nobody_else_is_let_in() -> None:
     token = {**MAIN, "sub": f"{IMMUTABLE}:ref:refs/heads/main"}
     document = trust("build")
     assert lets_in(document, token)
-    for absent in ("aud", "sub", "ref", "repository_id"):
+    for absent in ("aud", "sub", "ref", "repository_id", "job_workflow_ref"):
         assert not lets_in(document, {name: value for name, value in token.items() if name != absent}), absent
 
 
 def test_where_the_default_branch_has_another_name_it_is_let_in_and_main_is_not(make: Make) -> None:
     make(Branch="trunk")
     for branch, roles in (("trunk", ["build"]), ("main", [])):
-        token = {**MAIN, "ref": f"refs/heads/{branch}", "sub": f"{IMMUTABLE}:ref:refs/heads/{branch}"}
+        token = {**MAIN, **of_workflow("release.yml", branch), "sub": f"{IMMUTABLE}:ref:refs/heads/{branch}"}
         assert [role for role in ("build", "deploy-live") if lets_in(trust(role), token)] == roles
     token = {**MAIN, "ref": "refs/heads/trunk", "sub": f"{IMMUTABLE}:environment:live"}
     assert lets_in(trust("deploy-live"), token)

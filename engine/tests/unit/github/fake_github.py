@@ -5,6 +5,11 @@ OpenAPI description that they are of. Statuses, messages and limits: docs.github
 Comments, Releases, Release assets, Pagination, Rate limits, Troubleshooting); that a token of an App may not ask for
 its own user: the same, Users; that its `viewer` in GraphQL is the App's bot: fullsend-ai/fullsend#1953, seen there on
 2026-06-05. That question is beside what a test is about: it is not in `asked`, and no planned answer is for it.
+
+Tags and releases on commits whose workflow files differ from the default branch's are refused to tokens without the
+right `workflows`, which GITHUB_TOKEN cannot have: "this endpoint returns 404 Not Found; some authentication paths
+surface 403 Resource not accessible by integration instead" (REST API 2026-03-10, Releases: create, update), and 403
+for a tag (mkb79/Audible#882, seen on 2026-07-23); chipsenkbeil/distant#284 saw 403 for every commit, HEAD too.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import pytest
 
@@ -36,11 +41,43 @@ LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: 
 
 @dataclass
 class FakeReleases:
-    """`by_id`, each with its `assets`; `contents` of the files by (release id, name)."""
+    """`by_id`, each with its `assets`; `contents` of the files by (release id, name). `tags` have commits, and `plain`
+    the files of commits without workflows; `refused` are commits whose workflows differ from the default branch's."""
 
     url: str = ""
     by_id: dict[int, dict[str, Any]] = field(default_factory=dict)
     contents: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    plain: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: Callable[[str], bool] = lambda _commit: False
+
+    def refuses(self, commit: str) -> bool:
+        return commit not in self.plain and self.refused(commit)
+
+    def git(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """Trees, commits and tags (REST API, Git database)."""
+        kind, _, tag = unquote(urlsplit(path).path).removeprefix(f"/repos/{REPOSITORY}/git/").partition("/tags/")
+        if kind == "matching-refs":
+            return 200, [self._ref(name) for name in self.tags if name.startswith(tag)]
+        if kind == "trees":
+            files = {one["path"]: one["content"] for one in body["tree"]}
+            return 201, {"sha": json.dumps(files), "url": f"{self.url}{path}"}
+        if kind == "commits":
+            assert body["parents"] == []
+            sha = hashlib.sha1(f"{body}{len(self.plain)}".encode()).hexdigest()
+            self.plain[sha] = json.loads(body["tree"])
+            return 201, {"sha": sha, "url": f"{self.url}{path}"}
+        tag = tag or body["ref"].removeprefix("refs/tags/")
+        if self.refuses(body["sha"]):
+            return 403, {"message": "Resource not accessible by integration"}
+        if method == "POST" and tag in self.tags:
+            return 422, {"message": "Reference already exists"}
+        self.tags[tag] = body["sha"]
+        return 201, self._ref(tag)
+
+    def _ref(self, tag: str) -> dict[str, Any]:
+        of = {"type": "commit", "sha": self.tags[tag]}
+        return {"ref": f"refs/tags/{tag}", "url": f"{self.url}/repos/{REPOSITORY}/git/refs/tags/{tag}", "object": of}
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         base = f"/repos/{REPOSITORY}/releases"
@@ -59,10 +96,14 @@ class FakeReleases:
             del self.by_id[int(one[1])]
             return 204, None
         if method == "PATCH":
+            if self.refuses(self.tags[body["tag_name"]]):
+                return 404, {"message": "Not Found"}
             self.by_id[int(one[1])].update(body)
         return 200, self.by_id[int(one[1])]
 
     def _create(self, body: Any) -> tuple[int, Any]:
+        if self.refuses(self.tags.get(body["tag_name"], "")):
+            return 404, {"message": "Not Found"}
         published = [one["tag_name"] for one in self.by_id.values() if not one["draft"]]
         if not body.get("draft") and body["tag_name"] in published:
             return 422, {"message": "Validation Failed", "errors": [{"code": "already_exists"}]}
@@ -108,12 +149,14 @@ class FakeGitHub:
     """`comments` on pull request 7 by id, `issues` by number, each with its `comments`; `asked` has (method, path) of
     each request. `script`: answers to give before anything else, a (status, headers) for each request that matches the
     method; 0 closes the connection, and a header `message` is what it says. `before` runs at a request.
-    `pauses`: what the client would have waited before it asked again, in seconds."""
+    `more`: answers to GET by the end of a path. `pauses`: what the client would have waited before it asked again,
+    in seconds."""
 
     url: str = ""
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     releases: FakeReleases = field(default_factory=FakeReleases)
+    more: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     script: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda _method, _path: None
@@ -169,12 +212,17 @@ class FakeGitHub:
             return 200, {"full_name": REPOSITORY, "url": f"{self.url}{place}", "template_repository": None}
         if method == "GET" and place == COMMENTS:
             return 200, list(self.comments.values())
+        for end, value in self.more.items():
+            if method == "GET" and place.endswith(end):
+                return 200, value
         if method == "GET" and place == f"{ISSUES}/7":
             return 200, {"number": 7, "url": f"{self.url}{ISSUES}/7", "html_url": self._page("pull", 7)}
         if method == "GET" and place == ISSUES and "state=open" in query:
             return 200, [issue for issue in reversed(self.issues.values()) if issue["state"] == "open"]
         if token == READER:
             return 403, {"message": "Resource not accessible by integration"}
+        if path.startswith(f"/repos/{REPOSITORY}/git/"):
+            return self.releases.git(method, path, body)
         if re.match(rf"(/uploads)?/repos/{REPOSITORY}/releases\b", path):
             return self.releases.answer(method, path, body)
         if method == "POST" and path == COMMENTS:

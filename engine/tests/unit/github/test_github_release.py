@@ -15,8 +15,10 @@ from unit.github.fake_github import REPOSITORY, FakeGitHub
 RELEASES = f"/repos/{REPOSITORY}/releases"
 TAG, COMMIT = "r-0123456789ab", "1" * 40
 FILES = {"release.json": b"{}", "report.html": b"<html>"}
-# Requests of an unbroken run that change something: the draft, two files, its publication.
-EFFECTS = 4
+# Requests of an unbroken run that change something: the tag, the draft, two files, its publication.
+EFFECTS = 5
+# Where the tag is refused, a tree, a commit and a second tag too.
+EFFECTS_REFUSED = 8
 
 
 class Killed(BaseException):
@@ -54,15 +56,51 @@ def test_it_is_made_with_notes_and_files_on_its_commit(github: FakeGitHub, envir
     assert posted.message == "release published"
     assert posted.url == next(iter(github.releases.by_id.values()))["html_url"]
     assert state(github) == WHOLE
-    assert next(iter(github.releases.by_id.values()))["target_commitish"] == COMMIT
+    assert github.releases.tags == {TAG: COMMIT}
     assert len([method for method, _ in github.asked if method != "GET"]) == EFFECTS
 
 
-@pytest.mark.parametrize("number", range(EFFECTS))
+def moves_at(github: FakeGitHub, method: str, path: str) -> None:
+    """The default branch gets other workflows just before this request."""
+
+    def before(*request: str) -> None:
+        if request[0] == method and path in request[1]:
+            github.releases.refused = lambda _: True
+
+    github.before = before
+
+
+@pytest.mark.parametrize(
+    "at", [("GET", "/git/"), ("POST", "/git/refs"), ("POST", "/releases"), ("POST", "/uploads"), ("PATCH", "/releases")]
+)
+def test_a_commit_with_other_workflows_is_named_and_the_tag_has_the_manifest(
+    github: FakeGitHub, environment: Environment, at: tuple[str, str]
+) -> None:
+    moves_at(github, *at)
+    assert publish(environment).message == "release published"
+    ((tag, draft, notes, files),) = state(github)
+    assert (tag, draft, files) == (TAG, False, FILES)
+    assert f"Made from commit {COMMIT}." in notes
+    assert github.releases.plain[github.releases.tags[TAG]] == {"release.json": "{}"}
+    github.asked.clear()
+    assert publish(environment).message == "release was published before"
+    assert {method for method, _ in github.asked} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("number", "refused"),
+    [(one, False) for one in range(EFFECTS)] + [(one, True) for one in range(EFFECTS_REFUSED)],
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_any_effect_and_run_again_it_ends_as_an_unbroken_run(
-    github: FakeGitHub, environment: Environment, monkeypatch: pytest.MonkeyPatch, number: int, when: str
+    github: FakeGitHub,
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    refused: bool,
+    when: str,
 ) -> None:
+    github.releases.refused = lambda _: refused
     ask, done = Session.request, []
 
     def cut_off(self: Session, method: str, url: str, **options: Any) -> Any:
@@ -71,10 +109,11 @@ def test_killed_at_any_effect_and_run_again_it_ends_as_an_unbroken_run(
         done.append(url)
         if len(done) == number + 1 and when == "before":
             raise Killed
-        answer = ask(self, method, url, **options)
-        if len(done) == number + 1:
-            raise Killed
-        return answer
+        try:
+            return ask(self, method, url, **options)
+        finally:
+            if len(done) == number + 1:
+                raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(Session, "request", cut_off)
@@ -82,7 +121,8 @@ def test_killed_at_any_effect_and_run_again_it_ends_as_an_unbroken_run(
             publish(environment)
     assert len(done) == number + 1
     publish(environment)
-    assert state(github) == WHOLE
+    ((tag, draft, notes, files),) = state(github)
+    assert (tag, draft, files, f"commit {COMMIT}" in notes) == (TAG, False, FILES, refused)
     github.asked.clear()
     publish(environment)
     assert {method for method, _ in github.asked} == {"GET"}
@@ -94,11 +134,11 @@ def test_an_answer_that_got_lost_leaves_one_release(github: FakeGitHub, environm
     assert state(github) == WHOLE
 
 
-def test_one_that_is_published_keeps_its_place_and_gets_new_notes(github: FakeGitHub, environment: Environment) -> None:
+def test_one_that_is_published_keeps_its_place_and_its_notes(github: FakeGitHub, environment: Environment) -> None:
     publish(environment)
     draft(github)
-    assert publish(environment, notes="Other").message == "release published"
-    assert state(github) == [(TAG, False, "Other", FILES)]
+    assert publish(environment, notes="Other").message == "release was published before"
+    assert state(github) == WHOLE
 
 
 def test_other_releases_are_left_alone(github: FakeGitHub, environment: Environment) -> None:

@@ -3,6 +3,7 @@ real."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -189,6 +190,35 @@ def test_an_older_commit_releases_nothing_when_a_later_one_was_decided(road: Roa
     run_git(road.workspace.root, "checkout", "--quiet", old)
     found = delivery.plan(road.workspace, road.record())
     assert (found.make, "came after this commit" in found.reason) == (False, True)
+
+
+REFUSED = {"state": "rejected", "comment": "not today", "user": {"login": "octocat"}, "environments": []}
+BEGAN, UNBEGUN = ({"production / deploy": one} for one in (7, None))
+
+
+@pytest.mark.parametrize(
+    ("needs", "runners", "reviews", "end"),
+    [
+        ({"rehearse": {"result": "cancelled"}, "production": {"result": "skipped"}}, {}, [], "rehearse: cancelled"),
+        ({"production": {"result": "failure", "outputs": {"cluster": "false"}}}, BEGAN, [], "nothing was deployed"),
+        ({"production": {"result": "failure"}}, UNBEGUN, [REFUSED], "octocat refused the deployment: not today"),
+        ({"production": {"result": "cancelled"}}, UNBEGUN, [], "never began"),
+        ({"production": {"result": "failure"}}, BEGAN, [REFUSED], ""),  # by an earlier attempt
+        ({"production": {"result": "cancelled"}}, None, [], ""),  # GitHub gives no answer
+    ],
+)
+def test_the_end_is_unknown_only_where_a_deployment_began(
+    road: Road, needs: Any, runners: dict[str, int | None] | None, reviews: list[Any], end: str
+) -> None:
+    assert road.run("release", "stage", *ENV) == 0
+    if runners is not None:
+        jobs = [{"name": name, "runner_id": runner} for name, runner in runners.items()]
+        road.github.more = {"/actions/runs/500/attempts/1/jobs": {"jobs": jobs}, "/runs/500/approvals": reviews}
+    release = road.outputs()["release"]
+    assert road.run("release", "conclude", release, *ENV, "--needs", json.dumps(needs)) == 0
+    event = road.record().history()[-1]
+    assert (event.event, event.id) == ("rejected" if end else "unknown", release)
+    assert end in event.reason
 
 
 def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -59,6 +59,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
 
 
 Client = Callable[[str], Any]
+_BUILDING = ("release", "nightly", "train")  # not answer-requests, which is in the environment `evaluation` too
 
 
 def _checks(
@@ -71,8 +72,8 @@ def _checks(
     roles = {"build": [f"ref:refs/heads/{_branch(scope)}", "environment:evaluation"]}
     roles |= {f"deploy-{name}": [f"environment:{name}"] for name in names.environments}
     for role, subjects in roles.items():
-        role = f"{names.name}-{role}"
-        yield f"role {role}", partial(trust, iam, role, ways_in(scope, repository, subjects), stack)
+        ways = ways_in(scope, repository, subjects, _BUILDING if role == "build" else ())
+        yield f"role {names.name}-{role}", partial(trust, iam, f"{names.name}-{role}", ways, stack)
     serving = f"{names.name}-serving"
     yield f"role {serving}", partial(service_role, iam, serving, "pods.eks.amazonaws.com", stack)
     yield f"images {names.name}", partial(_images, client("ecr"), names.name, stack)
@@ -97,7 +98,9 @@ def _provider(iam: Any, fix: str) -> Diagnosis:
     return passed(what, found)
 
 
-def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.Pattern[str]:
+def ways_in(
+    scope: DiagnosisScope, repository: str, subjects: list[str], workflows: Sequence[str] = ()
+) -> re.Pattern[str]:
     """Match a role's condition as JSON, with GitHub's own numbers if a workflow runs this."""
     owner, _, name = map(re.escape, repository.partition("/"))
     owner_id = scope.environment.get("GITHUB_REPOSITORY_OWNER_ID") or r"\d+"
@@ -107,8 +110,11 @@ def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.P
         for rest in map(re.escape, subjects)
         for form in (rf'"repo:{owner}/{name}:{rest}"', rf'"repo:{owner}@{owner_id}/{name}@(?P=id):{rest}"')
     ]
+    at = re.escape(f"@refs/heads/{_branch(scope)}")
+    files = [rf'"{owner}/{name}/\.github/workflows/{workflow}\.yml{at}"' for workflow in workflows]
     claims = {
         "aud": f'"{re.escape(_AUDIENCE)}"',
+        **({"job_workflow_ref": rf"\[{', '.join(files)}\]"} if files else {}),
         "ref": f'"refs/heads/{re.escape(_branch(scope))}"',
         "repository_id": f'"(?P<id>{repository_id})"',
         "sub": rf"\[{', '.join(forms)}\]",

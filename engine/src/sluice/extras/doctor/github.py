@@ -37,6 +37,7 @@ OPTIONAL = {
 _OF_ENVIRONMENTS = "AWS_ROLE_ARN"
 # Both or neither: without a cloud GitHub keeps what is released.
 _CLOUD = {"AWS_REGION": "S3 and EKS", _OF_ENVIRONMENTS: "S3 and EKS"}
+_APPROVAL = "/actions/permissions/fork-pr-contributor-approval"
 _GIVEN = frozenset({"GITHUB_TOKEN"})
 
 
@@ -93,6 +94,8 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
     yield "token of workflows", f"{look_up}/actions/permissions/workflow", partial(_workflow_rights, repository)
     subject = f"{look_up}/actions/oidc/customization/sub"
     yield "OIDC subject", subject, lambda ask: _subject(ask, facts, repository)
+    if not facts.get("private"):
+        yield "outside contributors", f"{look_up}{_APPROVAL}", partial(_outside, repository)
     for name in scope.names.environments:
         reviewed, private = name == scope.names.environments[-1], bool(facts.get("private"))
         look = partial(environment, repository, branch, name, reviewed=reviewed, private=private)
@@ -165,6 +168,16 @@ def _subject(ask: Ask, facts: dict[str, Any], repository: str) -> Iterator[Diagn
     else:
         change = GitHubChange("PUT", path, {"use_default": True}, right="Actions")
         yield fixable("OIDC subject", "customised: the roles of AWS do not trust it", repository, change)
+
+
+def _outside(repository: str, ask: Ask) -> Iterator[Diagnosis]:
+    """Concurrency groups are the repository's: a workflow in a fork's pull request can name one of them."""
+    what, wanted = "outside contributors", {"approval_policy": "all_external_contributors"}
+    if ask(_APPROVAL).get("approval_policy") == wanted["approval_policy"]:
+        yield passed(what, "runs of their pull requests wait for approval")
+    else:
+        found = "runs of pull requests start without approval, and can cancel a release"
+        yield fixable(what, found, repository, GitHubChange("PUT", _APPROVAL, wanted))
 
 
 def _label(repository: str, name: str, ask: Ask) -> Iterator[Diagnosis]:

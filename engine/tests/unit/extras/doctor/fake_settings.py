@@ -28,6 +28,7 @@ BODIES: dict[tuple[str, str], str] = {
     ("POST", "/actions/variables"): "name! value!",
     ("PATCH", "/actions/variables/{}"): "name value",
     ("PUT", "/actions/permissions/workflow"): "default_workflow_permissions can_approve_pull_request_reviews",
+    ("PUT", "/actions/permissions/fork-pr-contributor-approval"): "approval_policy!",
     ("PUT", "/actions/oidc/customization/sub"): "use_default! include_claim_keys use_immutable_subject",
     ("POST", "/labels"): "name! color description",
     ("POST", "/rulesets"): f"name! enforcement! {_RULESET}",
@@ -46,6 +47,7 @@ class FakeSettings(FakeRepository):
     rulesets: dict[int, dict[str, Any]] = field(default_factory=dict)
     workflow: dict[str, Any] = field(default_factory=lambda: {"default_workflow_permissions": "write"})
     subject: dict[str, Any] = field(default_factory=lambda: {"use_default": False, "include_claim_keys": ["repo"]})
+    approval: dict[str, Any] = field(default_factory=lambda: {"approval_policy": "first_time_contributors"})
     forbidden: tuple[str, ...] = ()
     bodies: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -89,6 +91,7 @@ class FakeSettings(FakeRepository):
         whole = {
             "/environments": {"environments": [self._environment(name) for name in self.environments]},
             "/actions/permissions/workflow": self.workflow,
+            "/actions/permissions/fork-pr-contributor-approval": self.approval,
             "/actions/oidc/customization/sub": self.subject,
             "/rulesets": [{"id": number, "name": one["name"]} for number, one in self.rulesets.items()],
             "/rules/branches/main": [
@@ -124,7 +127,7 @@ class FakeSettings(FakeRepository):
             number = int(parts[1]) if method == "PUT" else len(self.rulesets) + 31
             self.rulesets[number] = {**self.rulesets.get(number, {}), **body}
             return (200 if method == "PUT" else 201), self.rulesets[number]
-        (self.workflow if parts[1] == "permissions" else self.subject).update(body)
+        {"workflow": self.workflow, "customization": self.subject}.get(parts[2], self.approval).update(body)
         return 204, None
 
     def _write_environment(self, method: str, parts: list[str], body: Any) -> tuple[int, Any]:

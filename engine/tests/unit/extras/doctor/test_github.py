@@ -32,6 +32,7 @@ def there(loopback: None) -> Iterator[FakeSettings]:  # noqa: ARG001 - opens the
         rulesets={1: json.loads((ROOT / RULESET).read_text())},
         workflow={"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True},
         subject={"use_default": True, "use_immutable_subject": True},
+        approval={"approval_policy": "all_external_contributors"},
     )
     with fake_github(fake):
         yield fake
@@ -84,6 +85,11 @@ def test_a_release_needs_no_variable_but_both_of_a_cloud(there: FakeSettings, ch
     ("change", "what", "words"),
     [
         (lambda there: there.variables.pop("AWS_REGION"), "variable AWS_REGION", "gh variable set AWS_REGION"),
+        (
+            lambda there: there.approval.update(approval_policy="first_time_contributors"),
+            "outside contributors",
+            "-f approval_policy=all_external_contributors",
+        ),
         (
             lambda there: there.facts.update({"/actions/secrets": {"secrets": []}}),
             "secret SOME_KEY",

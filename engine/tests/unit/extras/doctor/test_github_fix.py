@@ -65,6 +65,7 @@ def test_with_yes_all_is_made_and_a_second_time_there_is_nothing_to_do(there: Fa
         assert [one["name"] for one in there.environments[name]["policies"]] == ["main"]
     assert there.workflow == {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
     assert there.subject["use_default"] is True
+    assert there.approval == {"approval_policy": "all_external_contributors"}
     assert list(there.labels) == ["rehearse"]
     (rules,) = there.rulesets.values()
     assert rules == json.loads((ROOT / RULESET).read_text())
