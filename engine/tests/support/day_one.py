@@ -108,8 +108,8 @@ def find(repository: Repository, file: File, situation: Situation, *, private: b
     outputs: dict[str, dict[str, Any]] = {}
     says: list[str] = []
     for name, job in file.jobs.items():  # in an order in which needs come first
-        before = _ancestors(file.jobs, name)
-        given = {one: {"result": results[one], "outputs": outputs.get(one, {})} for one in _needs(job)}
+        before = ancestors(file.jobs, name)
+        given = {one: {"result": results[one], "outputs": outputs.get(one, {})} for one in needs_of(job)}
         inside = context | {"needs": given}
         if not runs(job.get("if", ""), inside, {one: results[one] for one in before}):
             results[name] = "skipped"
@@ -153,10 +153,10 @@ def _value(text: Any, context: Mapping[str, Any]) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _needs(job: Mapping[str, Any]) -> list[str]:
+def needs_of(job: Mapping[str, Any]) -> list[str]:
     needs = job.get("needs") or []
     return [needs] if isinstance(needs, str) else list(needs)
 
 
-def _ancestors(jobs: Mapping[str, Any], name: str) -> set[str]:
-    return {one for need in _needs(jobs[name]) for one in {need, *_ancestors(jobs, need)}}
+def ancestors(jobs: Mapping[str, Any], name: str) -> set[str]:
+    return {one for need in needs_of(jobs[name]) for one in {need, *ancestors(jobs, need)}}

@@ -74,16 +74,18 @@ def has_passed(repository: Repository, number: int) -> bool:
 
 
 def rerun(run: WorkflowRun) -> bool:
-    """Run the comparison of a ci run again, with what depends on it. In a run that isn't red, no job has failed."""
-    if run.conclusion != "success":
-        return run.rerun_failed_jobs()
+    """Run the comparison of a ci run again, with what depends on it. While it waits, it may be no failed job."""
     job = next((job for job in run.jobs() if job.name == "eval"), None)
-    return job is not None and run.requester.requestJson("POST", f"{job.url}/rerun")[0] == 201
+    if job is None or job.conclusion != "success":
+        return run.rerun_failed_jobs()
+    if run.conclusion != "success":  # GitHub repeats one job or those that failed, not both
+        return run.rerun()
+    return bool(run.requester.requestJson("POST", f"{job.url}/rerun")[0] == 201)
 
 
 def _compares(run: WorkflowRun) -> bool:
-    """Return whether the run is of a change: that of a new title or label skips its plan."""
-    return any(job.name == "plan" and job.conclusion != "skipped" for job in run.jobs())
+    """Return whether the run is of a change: that of a new title or label skips its plan, or is cancelled before."""
+    return any(job.name == "plan" and job.conclusion not in ("skipped", "cancelled") for job in run.jobs())
 
 
 def is_of_writers(repository: Repository, run: WorkflowRun) -> bool:
