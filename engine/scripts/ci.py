@@ -1,4 +1,4 @@
-"""`python3 engine/scripts/ci.py plan|parts|outdated|artifact|required|say`: steps that need no installation.
+"""`python3 engine/scripts/ci.py plan|parts|outdated|artifact|passed|required|say`: steps that need no installation.
 
 They run on a bare Python, with the standard library and the modules of the engine that need nothing else: what decides
 which jobs run must not wait for what those jobs install.
@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "engine" / "src"))
 from sluice.core.errors import SluiceError  # noqa: E402 - found by the line above
 from sluice.core.extras import extras, hooks  # noqa: E402
 from sluice.github import job_plan  # noqa: E402
-from sluice.github.github_client import has_artifact  # noqa: E402
+from sluice.github.github_client import ends_well, has_artifact  # noqa: E402
 from sluice.github.workflow_run import without_commands, write_job_summary, write_outputs  # noqa: E402
 
 
@@ -56,6 +56,17 @@ def artifact(words: argparse.Namespace) -> list[str]:
     return []
 
 
+def passed(words: argparse.Namespace) -> list[str]:
+    """Whether a workflow's last run passed on this commit, as an output of the step. Without an answer it did not."""
+    try:
+        found = ends_well(words.workflow, os.environ)
+    except SluiceError as error:
+        print(f"not known: {error.message}")
+        found = False
+    write_outputs({"passed": str(found).lower()}, os.environ)
+    return []
+
+
 def required(_: argparse.Namespace) -> list[str]:
     """What keeps the change from being merged, of the results of all jobs in NEEDS."""
     outcomes = job_plan.judge(os.environ.get("NEEDS", ""))
@@ -86,6 +97,9 @@ def main() -> int:
     one.add_argument("--of", type=int, required=True)
     one.add_argument("--name", required=True)
     one.set_defaults(run=artifact)
+    one = commands.add_parser("passed")
+    one.add_argument("--workflow", required=True)
+    one.set_defaults(run=passed)
     commands.add_parser("required").set_defaults(run=required)
     one = commands.add_parser("say")
     one.add_argument("text")

@@ -93,6 +93,13 @@ def test_a_run_that_somebody_cancels_is_noted() -> None:
     assert not runs(jobs["publish"]["if"], {"needs": needs}, results, cancelled=True)
 
 
+@pytest.mark.parametrize(("audit", "report"), [("success", "skipped"), ("failure", "success")])
+def test_a_night_after_one_that_passed_on_its_commit_looks_for_new_advisories_alone(audit: str, report: str) -> None:
+    results = play(jobs_of("nightly.yml"), {"plan": {"parts": "redteam admin", "passed": "true"}}, {"audit": audit})
+    assert {name for name, result in results.items() if result != "skipped"} - {"report"} == {"plan", "audit"}
+    assert results["report"] == report
+
+
 def test_another_branch_releases_nothing() -> None:
     results = play(jobs_of("release.yml"), CLUSTER, github=EVENT | {"ref_name": "master"})
     assert set(results.values()) == {"skipped"}

@@ -75,7 +75,7 @@ SITUATIONS = (
     Situation("merge of a prompt", "push", (PROMPT,)),
     Situation("merge of a page", "push", (PAGE,), releases=False),
     Situation("the night", CLOCK, clock="37 1 * * *", releases=False),
-    Situation("the night", CLOCK, clock="17 3 * * *"),
+    Situation("the night", CLOCK, clock="17 3 * * 1-6"),
     Situation("Monday", CLOCK, clock="41 5 * * 1"),
     Situation("Saturday", CLOCK, clock="47 4 * * 6"),
 )

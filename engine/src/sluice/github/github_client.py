@@ -137,6 +137,14 @@ def has_artifact(run: int, name: str, environment: Mapping[str, str]) -> bool:
     return bool(ask_api("GET", f"{place}?name={quote(name)}", environment)["artifacts"])
 
 
+def ends_well(workflow: str, environment: Mapping[str, str]) -> bool:
+    """Return whether the last run of a workflow that ended on this branch passed, on this commit."""
+    place = f"/repos/{needed(environment, 'GITHUB_REPOSITORY')}/actions/workflows/{workflow}/runs"
+    asked = f"branch={quote(needed(environment, 'GITHUB_REF_NAME'))}&status=completed&per_page=1"
+    last = ask_api("GET", f"{place}?{asked}", environment)["workflow_runs"]
+    return [(run["head_sha"], run["conclusion"]) for run in last] == [(needed(environment, "GITHUB_SHA"), "success")]
+
+
 def cut(text: str, limit: int, where: str = "") -> str:
     """Return a text of at most `limit` characters, cut behind a line; `where` the rest is."""
     note = f"\n\n_The rest did not fit{where}._\n"

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from conftest import ROOT
 from sluice.core.errors import SluiceError
 from sluice.github.workflow_run import LIMIT, without_commands, write_job_summary, write_outputs
+from unit.github.conftest import Environment
+from unit.github.fake_github import FakeGitHub
+
+SHA = "a" * 40
 
 
 def test_it_is_appended(tmp_path: Path) -> None:
@@ -55,3 +63,24 @@ def test_no_line_of_an_error_is_a_workflow_command(command: str) -> None:
     assert not any(line.lstrip().startswith("::") for line in kept.splitlines())
     assert "##[" not in kept
     assert "std::vector" in kept
+
+
+@pytest.mark.parametrize(
+    ("last", "passed"),
+    [
+        ([{"head_sha": SHA, "conclusion": "success"}], "true"),
+        ([{"head_sha": SHA, "conclusion": "failure"}], "false"),
+        ([{"head_sha": "b" * 40, "conclusion": "success"}], "false"),
+        ([], "false"),
+        (None, "false"),  # GitHub answers 404
+    ],
+)
+def test_a_night_knows_whether_the_last_one_passed_on_its_commit(
+    github: FakeGitHub, environment: Environment, tmp_path: Path, last: list[Any] | None, passed: str
+) -> None:
+    asked = "/actions/workflows/nightly.yml/runs"
+    github.more = {} if last is None else {asked: {"workflow_runs": last}}
+    words = f"-I -S {ROOT}/engine/scripts/ci.py passed --workflow nightly.yml"
+    around = environment(GITHUB_SHA=SHA, GITHUB_REF_NAME="main", GITHUB_OUTPUT=str(tmp_path / "output"))
+    subprocess.run([sys.executable, *words.split()], env=around, check=True)
+    assert (tmp_path / "output").read_text() == f"passed={passed}\n"
