@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,12 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
+from sluice.github.workflow_run import warning_at
+
+if TYPE_CHECKING:
+    from sluice.evaluation.comparison_result import Comparison
+
+_CASES = 10  # named in an annotation
 
 
 def evaluate(
@@ -90,8 +97,18 @@ def eval_change(
     if elsewhere:
         return
     if found.comparison is not None and not found.comparison.passed:
+        if publish:
+            _annotate(found.comparison, found.edited)
         remedy = f"{found.reports}/{PAGE} shows the cases"
         raise GateFailed(f"the verdict is: {found.comparison.verdict}", remedy=remedy)
+
+
+def _annotate(comparison: Comparison, edited: Mapping[str, int]) -> None:
+    """Name the cases that got worse where the pull request shows the edit of a prompt."""
+    if broken := [f"{case.id}: {case.pair.case.question}" for case in comparison.cases if case.status == "broken"]:
+        title = f"{len(broken)} case{'s' * (len(broken) > 1)} got worse"
+        for path, line in edited.items():
+            print(warning_at(path, line, title, "\n".join(broken[:_CASES])))
 
 
 def _tell(comment: Path, text: str, publish: bool) -> None:

@@ -73,6 +73,15 @@ def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> 
     return f"{len(values)} outputs written"
 
 
+def warning_at(path: str, line: int, title: str, text: str) -> str:
+    """Return the workflow command that shows a warning at a line of a change; escaped as @actions/core escapes it."""
+
+    def escaped(value: str, also: str = "") -> str:
+        return "".join(f"%{ord(one):02X}" if one in f"%\r\n{also}" else one for one in value)
+
+    return f"::warning file={escaped(path, ':,')},line={line},title={escaped(title, ':,')}::{escaped(text)}"
+
+
 def without_commands(text: str) -> str:
     """Return the text with its workflow commands disabled: GitHub's runner obeys those that an error quotes."""
     return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("##[", "# #["), text)

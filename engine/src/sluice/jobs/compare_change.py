@@ -6,12 +6,13 @@ verdict is decided. The base is a commit, so its answers are cached.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,14 @@ _INPUTS = ("prompts", "config", "data.dvc", "pipelines", *CODE)
 
 @dataclass(frozen=True)
 class ChangeComparison:
-    """The result. Where nothing is to compare, `title` says why. `replayed`: why no model was called."""
+    """The result. Where nothing is to compare, `title` says why. `replayed`: why no model was called. `edited`: the
+    line of each prompt file at which it differs."""
 
     title: str
     replayed: str
     comparison: Comparison | None
     reports: Path | None
+    edited: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,15 @@ def review(
         prompts = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
-        return ChangeComparison(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
+        title = f"{mine.title} against {theirs.title}"
+        return ChangeComparison(title, asked_nobody, comparison, out, _edited_prompts(root, start, tip if head else ""))
+
+
+def _edited_prompts(root: Path, base: str, head: str) -> dict[str, int]:
+    """Return the first line that differs of each prompt file."""
+    words = ("diff", "--unified=0", "--no-prefix", base, *([head] if head else []), "--", "prompts")
+    found = re.findall(r"^\+\+\+ (.+)\n@@ -\S+ \+(\d+)", git.run(root, *words), re.MULTILINE)
+    return {path: int(line) for path, line in found if line != "0"}
 
 
 def _no_document_of(base: Workspace, head: Workspace) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ def told(monkeypatch: pytest.MonkeyPatch, sluice: Run) -> Callable[[Comparison |
         def found(*_: Any, out: Path, **__: Any) -> ChangeComparison:
             if comparison:
                 write_reports(out, comparison, ComparedVersion("base", "main"), ComparedVersion("head", "working tree"))
-            return ChangeComparison("mine against main", "", comparison, out if comparison else None)
+            return ChangeComparison(
+                "mine against main", "", comparison, out if comparison else None, {"prompts/a,b.yml": 7}
+            )
 
         monkeypatch.setattr(review, "review", found)
         return sluice("eval", "--publish")
@@ -54,9 +57,13 @@ def test_the_comment_follows_the_change(workspace: Workspace, summary: Path, tol
     assert status == 3
     assert "Worse: decline" in out
     assert "the verdict is: worse" in err
+    assert re.search(
+        r"^::warning file=prompts/a%2Cb.yml,line=7,title=\d+ cases got worse::\S+: .+%0A", out, re.MULTILINE
+    )
     assert "Worse: decline" in summary.read_text()
     assert "Worse: decline" in comment(workspace)
-    assert told(compared())[0] == 0
+    status, out, _ = told(compared())
+    assert (status, "::warning" in out) == (0, False)
     assert "No difference seen" in comment(workspace)
     status, out, _ = told(None)
     assert status == 0

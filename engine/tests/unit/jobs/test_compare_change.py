@@ -101,6 +101,8 @@ def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pi
     assert {metric.name for metric in found.comparison.deciding if metric.verdict == "worse"} == {"answer_key"}
     assert found.title == f"working tree ({start[:12]}-dirty) against main ({start[:12]})"
     assert found.reports == here.build / "comparison"
+    text = (here.prompts / "answer.prompt.yml").read_text()
+    assert found.edited == {"prompts/answer.prompt.yml": text[: text.index("LOST")].count("\n") + 1}
     document = json.loads((found.reports / "comparison.json").read_text())
     assert document["base"]["prompts"]["answer"] != document["head"]["prompts"]["answer"]
     assert document["base"]["data"] == "d" * 64
