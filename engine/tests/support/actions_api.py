@@ -199,4 +199,6 @@ def in_this_process(patch: pytest.MonkeyPatch, api: Callable[[], ActionsApi]) ->
         return answer
 
     patch.setattr("requests.adapters.HTTPAdapter.send", send)
+    for name in ("get_environ_proxies", "should_bypass_proxies"):  # each request would look through the environment
+        patch.setattr(f"requests.sessions.{name}", lambda *_, **__: {})
     patch.setattr("github.Requester.Requester._Requester__deferRequest", lambda *_: None)  # its pauses between requests

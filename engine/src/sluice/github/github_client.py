@@ -186,12 +186,12 @@ def why_unbegun(job: str, environment: Mapping[str, str]) -> str:
 
 
 def publish_release(
-    tag: str, notes: str, files: Mapping[str, bytes], environment: Mapping[str, str], *, commit: str
+    tag: str, notes: str, files: Mapping[str, bytes], environment: Mapping[str, str], *, commit: str, ours: bool = True
 ) -> CommentResult:
     """Make or complete the GitHub Release of a tag; one that is published keeps its notes.
 
     GitHub lets no workflow tag or release a commit whose workflow files differ from the default branch's, and that
-    moves while a release is under way. The tag then gets a commit of its own, with the first file alone."""
+    moves while a release is under way. A tag that is `ours` then gets a commit of its own, with the first file alone."""
     from github import GithubException
 
     with open_repository(environment) as repository:
@@ -199,7 +199,7 @@ def publish_release(
             tagged = _tag(repository, tag, commit)
             return _publish(repository, tag, _where(tagged, commit) + notes, files)
         except GithubException as error:
-            if error.status not in _REFUSED:
+            if error.status not in _REFUSED or not ours:
                 raise
         tagged = _tag_files(repository, tag, dict(list(files.items())[:1]))
         return _publish(repository, tag, _where(tagged, commit) + notes, files)

@@ -87,10 +87,10 @@ def publish(root: Path, tag: str, wheel: Path, environment: Mapping[str, str]) -
             if wheel.name in there and there[wheel.name] != f"sha256:{digest_of_file(wheel)}":
                 said = f"{tag} has another {wheel.name} already, which projects may have pinned"
                 raise SluiceError(said, remedy="raise the version of engine/pyproject.toml, and tag that")
-            body = release.body or ""
-            notes = body if notes in body else f"{body}\n\n{notes}".lstrip()
+            if notes not in (body := release.body or ""):
+                release.update_release(tag, f"{body}\n\n{notes}".lstrip())
     files = {path.name: path.read_bytes() for path in paths}
-    return publish_release(tag, notes, files, environment, commit=run(root, "rev-parse", "HEAD"))
+    return publish_release(tag, notes, files, environment, commit=run(root, "rev-parse", "HEAD"), ours=False)
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:  # noqa: ARG001 - the form of every extra

@@ -89,7 +89,7 @@ def test_it_is_attached_to_the_release_of_its_tag(
     cli.command()(call, standalone_mode=False)
     assert published(github) == [("v0.1.0", False, FILES)]
     ((number, one),) = github.releases.by_id.items()
-    assert one["target_commitish"] == git(template.root, "rev-parse", "HEAD")
+    assert github.releases.tags == {"v0.1.0": git(template.root, "rev-parse", "HEAD")}
     assert github.releases.contents[number, NAME] == wheel.read_bytes()
     assert wheel.with_name(FILES[1]).read_text().split()[0] in one["body"]
     github.asked.clear()
@@ -97,8 +97,17 @@ def test_it_is_attached_to_the_release_of_its_tag(
     assert {method for method, _ in github.asked} == {"GET"}, "there is nothing left to do"
 
 
+def test_a_tag_is_never_moved(template: Template, wheel: Path, github: FakeGitHub, environment: Any) -> None:
+    github.releases.tags["v0.1.0"] = "a" * 40
+    github.releases.refused = lambda _: True
+    with pytest.raises(SluiceError):
+        publish(template.root, "v0.1.0", wheel, environment())
+    assert github.releases.tags == {"v0.1.0": "a" * 40}
+
+
 def test_notes_of_a_person_stay(template: Template, wheel: Path, github: FakeGitHub, environment: Any) -> None:
     number = release(github)
+    github.releases.tags["v0.1.0"] = git(template.root, "rev-parse", "HEAD")
     for _ in range(2):
         publish(template.root, "v0.1.0", wheel, environment())
         assert published(github) == [("v0.1.0", False, FILES)]
