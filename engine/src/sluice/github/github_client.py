@@ -191,7 +191,7 @@ def publish_release(
     """Make or complete the GitHub Release of a tag; one that is published keeps its notes.
 
     GitHub lets no workflow tag or release a commit whose workflow files differ from the default branch's, and that
-    moves while a release is under way. A tag that is `ours` then gets a commit of its own, with the first file alone."""
+    moves while a release is under way. A tag that is `ours` then gets a commit with the first file alone."""
     from github import GithubException
 
     with open_repository(environment) as repository:
