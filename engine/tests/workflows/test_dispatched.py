@@ -95,11 +95,16 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
     *_, issue = place.github.issues.values()
     assert (issue["title"], issue["state"]) == ("The nightly run fails", "open")
     assert "| `soak` | `failure` |" in issue["body"]
-    good = place.dispatch("nightly.yml", number=906)
+    clock = {"schedule": "17 3 * * 1-6", "repository": repository()}
+    good = place._run("nightly.yml", "schedule", clock, number=906)
     assert good.status == 0
     assert len(place.github.issues) == before + 1
     assert issue["state"] == "closed"
     assert place.artifact("evaluation", run=906).is_dir()
+    last = {"head_sha": place.scratch.git("rev-parse", "HEAD").strip(), "conclusion": "success"}
+    place.github.more["/actions/workflows/nightly.yml/runs"] = {"workflow_runs": [last]}
+    again = place._run("nightly.yml", "schedule", clock, number=908)
+    assert again.results == {"nightly/plan": "success", "nightly/audit": "success"}
 
 
 def test_a_night_says_what_is_missing_and_where_a_merge_releases_nothing(bare: World) -> None:
