@@ -5,6 +5,8 @@
 Parameters are SLUICE_* variables; engine/docs/reference/rollout.md lists them.
 """
 
+from __future__ import annotations
+
 from locust import LoadTestShape
 
 import shapes.staircase

@@ -1,5 +1,7 @@
 """From two users up to all of them in equal steps: shows where a release begins to queue."""
 
+from __future__ import annotations
+
 from locust import LoadTestShape
 
 from sluice.extend import LoadStage

@@ -1,5 +1,7 @@
 """The same number of users from start to end."""
 
+from __future__ import annotations
+
 from locust import LoadTestShape
 
 from sluice.extend import LoadStage

@@ -1,5 +1,7 @@
 """A visitor: asks questions through the router, as people do."""
 
+from __future__ import annotations
+
 from locust import FastHttpUser, task
 
 from sluice.extend import LoadStage, ask, charge

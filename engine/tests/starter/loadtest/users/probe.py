@@ -1,5 +1,7 @@
 """A prober: puts the same question to stable and to the canary, one right after the other, in alternating order."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 from locust import FastHttpUser, constant, task
