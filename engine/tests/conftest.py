@@ -1,7 +1,5 @@
 """Fixtures of all tests of the engine; `sluice.testing.plugin` keeps tests quiet and off the network."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import sys

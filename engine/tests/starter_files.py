@@ -1,7 +1,5 @@
 """What a project starts with, as the engine's tests see it: engine/tests/starter/ (scripts/write_starter.py)."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 """Checkov finds no violation in the rendered manifests. It skips Rollouts and AnalysisTemplates without a word, so
 they are scanned as Deployments and Jobs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A project's files can be read and fit together, and nobody has edited the engine."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

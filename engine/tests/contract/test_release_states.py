@@ -1,7 +1,5 @@
 """release.yml and ci.yml, job by job, evaluated as GitHub decides, over every way in which a job can end."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

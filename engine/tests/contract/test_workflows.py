@@ -1,7 +1,5 @@
 """The workflows hold to the policy (engine/tests/policy/), to the plan of a change, and to the Makefile."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Helpers for the tests in a cluster, the one of KUBECONFIG or the stub API server with its controllers."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

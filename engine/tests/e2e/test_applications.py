@@ -3,8 +3,6 @@
 Each is compared, released and served. The model is a scripted server of OpenAI's API.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import signal

@@ -8,8 +8,6 @@ plane without nodes: as against the stub, and the tests mark the pods. The tests
 lives and depend on their order.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator

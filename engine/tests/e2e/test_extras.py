@@ -3,8 +3,6 @@
 One process imports the libraries that all parts need, then forks for each part.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The commands of engine/docs/first-cluster.md against the stub API server; what makes a cluster is not run."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -3,8 +3,6 @@
 The tests follow one fork through its life and depend on their order.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -3,8 +3,6 @@
 A process of its own imports every library that the code names, also inside functions or by a name.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import os

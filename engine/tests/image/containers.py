@@ -1,7 +1,5 @@
 """Containers as a cluster runs them, and what an image holds by its bill of materials, for the tests of the images."""
 
-from __future__ import annotations
-
 import json
 import re
 import resource

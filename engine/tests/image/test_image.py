@@ -1,7 +1,5 @@
 """The serving image as a whole: built twice, listed, and run as a cluster runs it, with a real release."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import threading

@@ -1,8 +1,6 @@
 """The image of the analyses: listed, and run as the Jobs of engine/k8s/analysis run it, against real
 services."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 engine/tests/contract/ applies it to the project; cases/ has workflows that it accepts, and edits that it must refuse.
 """
 
-from __future__ import annotations
-
 from policy.answers import faults_of_answers
 from policy.files import Repository
 from policy.reach import faults_of_reach

@@ -1,8 +1,6 @@
 """The one exception: `answer-requests.yml`, which the end of a pull request's run starts, beside the keys of hosted
 models. It may do what it is for and nothing else, so that nothing of the pull request is ever run there."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

@@ -4,8 +4,6 @@ Nothing on the way may hold a secret, ask for an identity, run on a machine of o
 comment of the comparison. The walk believes no `if`, and refuses what it cannot follow.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

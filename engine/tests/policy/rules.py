@@ -1,7 +1,5 @@
 """Rules for every workflow that zizmor does not check, and the ledger of pinned actions."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator

@@ -9,8 +9,6 @@ another host, `created` takes `>=`, a run in progress is not run again, and a ru
 run again: metabase/metabase#70916 and docs.github.com, "Re-running workflows and jobs".
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

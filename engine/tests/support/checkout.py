@@ -3,8 +3,6 @@
 `small` makes them small: they show that the project takes a release from the data to the last canary step, not how good
 it is. A canary that answers with errors is stopped as ever."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """checkov, which `make test` installs beside the environment: its report of a folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -6,8 +6,6 @@ too: github.blog, changelog of 2022-09-27). The plan of a pull request is the re
 taken to succeed: engine/tests/workflows/test_day_one.py runs the same events with act, and compares.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

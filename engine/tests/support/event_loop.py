@@ -1,7 +1,5 @@
 """An event loop for tests of time limits: what the machine does beside them takes none of its time."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Coroutine

@@ -1,7 +1,5 @@
 """Schemas of OpenAI's strict subset, a model of random weights, and whether its answers validate by jsonschema."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

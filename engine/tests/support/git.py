@@ -1,7 +1,5 @@
 """git in the repositories of tests, as an author who signs nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sluice.core.git import run

@@ -5,8 +5,6 @@ command line"); it asks for it by 401, also before it says whether a private rep
 that the token may not make by 403.
 """
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 import os

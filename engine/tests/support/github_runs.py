@@ -14,8 +14,6 @@ From docs.github.com of 2026, unless another source is named:
 - Troubleshoot required status checks: a check counts by its name on the head commit, the latest of that name.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Guard models made by hand: of the extra `guard`, which takes this file along."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sluice.extras.guard.guard_features import BUCKETS

@@ -1,7 +1,5 @@
 """Support for tests of guardrails: findings of a check, guard models, and the stored texts."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Sequence

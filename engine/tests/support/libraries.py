@@ -1,7 +1,5 @@
 """Libraries that tests load when they use them: every worker collects every file, and only one runs it."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any

@@ -1,7 +1,5 @@
 """HTTP servers in a thread."""
 
-from __future__ import annotations
-
 import socketserver
 import ssl
 import threading

@@ -5,8 +5,6 @@ last minutes before it gives one out (Linux 6.18, fs/ext4/ialloc.c, `recently_de
 time of the tests.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

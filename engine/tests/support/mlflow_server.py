@@ -1,7 +1,5 @@
 """An MLflow tracking server as a process of its own, on SQLite; the real one, of the installed version."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

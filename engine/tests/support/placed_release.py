@@ -1,7 +1,5 @@
 """Small releases with the real models in an artifact store: what an image or a wheel serves in the tests."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import dataclass

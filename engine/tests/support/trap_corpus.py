@@ -1,7 +1,5 @@
 """Writes a folder of Markdown pages with traps for an import and a chunker: the same pages from the same seed."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 

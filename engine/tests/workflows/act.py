@@ -1,7 +1,5 @@
 """Runs a workflow of .github/ with act, without Docker and without the network: actions are played by `actions/`."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """A scratch repository for each file of tests, and worlds to run its workflows in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

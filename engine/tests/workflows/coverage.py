@@ -1,7 +1,5 @@
 """Which `run:` steps the workflows have, and which of them a run began."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """A run of act beside what was evaluated for the same event: engine/tests/support/day_one.py."""
 
-from __future__ import annotations
-
 from policy.files import File, Repository
 from support.day_one import SITUATIONS, Situation, find, starts
 from workflows.act import Run

@@ -1,7 +1,5 @@
 """What a stranger may write where workflows read it: titles, branches, messages, names of people and files, inputs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 # Each would create the file TARGET, or change an output, where it is taken for code.

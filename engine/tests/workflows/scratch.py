@@ -1,7 +1,5 @@
 """A scratch repository of this working tree's files, without tests (act copies it for each job); GitHub's events."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """A pull request without a key, as GitHub would run it: ci.yml, answer-requests.yml, ci.yml again."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """ci.yml as GitHub would run it, from the plan to the one required check; see engine/docs/reference/workflows.md."""
 
-from __future__ import annotations
-
 import json
 import re
 

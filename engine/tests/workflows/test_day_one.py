@@ -1,7 +1,5 @@
 """The first days of a repository in which nothing is set match the table of the reference page."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

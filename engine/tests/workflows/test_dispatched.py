@@ -1,7 +1,5 @@
 """Workflows that a person or the clock starts: rollback, training, the night, the cluster, upgrades."""
 
-from __future__ import annotations
-
 import pytest
 
 from sluice.core.extras import extras

@@ -1,7 +1,5 @@
 """The releases of a repository in which nothing is set are there for any machine with a token."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """release.yml as GitHub would run it: the first release, and the same one killed after every step and run again."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What release.yml does when there is nothing to release, when a gate refuses, and when a canary is stopped."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """template-release.yml: a tag of the template, whose engine two machines pack into the same wheel."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 

@@ -1,7 +1,5 @@
 """All that outlives a run: GitHub, the clusters, the artifact store, and what the stubs keep."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

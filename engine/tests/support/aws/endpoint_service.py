@@ -13,8 +13,6 @@ By the documentation in botocore's model of SageMaker (2017-07-24, botocore 1.43
 `ticks`: looks until something ends.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

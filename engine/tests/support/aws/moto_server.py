@@ -1,7 +1,5 @@
 """moto's server: AWS on this machine, for everything that asks boto3."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache

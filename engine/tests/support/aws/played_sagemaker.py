@@ -14,8 +14,6 @@
 `refuse` makes any call fail as AWS would refuse it. What is played is held against botocore's model of the answer.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta

@@ -11,8 +11,6 @@ met, names of keys have no case. StringEquals compares with case; StringLike the
 claims in `_CLAIMS` of GitHub as keys since January 2026. Another claim is as if it were not there.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """Runs of the pipeline in a played account: steps, and jobs, objects and log lines that boto3 makes in moto."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

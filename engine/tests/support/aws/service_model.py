@@ -4,8 +4,6 @@ botocore looks at members, types and lower bounds. Left to AWS are enumerations,
 looked at here. Patterns of the models are Java's and stand for the whole text, which `regex` understands.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 from typing import Any

@@ -7,8 +7,6 @@ controllers take their time. A patch that changes nothing is no event (Kubernete
 staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go, GuaranteedUpdate).
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

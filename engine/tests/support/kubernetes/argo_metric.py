@@ -4,8 +4,6 @@ metricproviders/prometheus/prometheus.go.
 Of its conditions `judge` knows the one form that our templates have (engine/tests/contract/test_analysis.py).
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

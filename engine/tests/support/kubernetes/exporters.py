@@ -1,7 +1,5 @@
 """The metrics that alerts and dashboards may ask for: those of the service, and of the exporters in exporters.yaml."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import yaml

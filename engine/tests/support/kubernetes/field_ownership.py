@@ -6,8 +6,6 @@ its words of a conflict are those that Kubernetes 1.34 said in our recordings. W
 with one owner: nobody but `sluice` writes into those that an API server merges by a key.
 """
 
-from __future__ import annotations
-
 import marshal
 from collections.abc import Iterator
 from typing import Any

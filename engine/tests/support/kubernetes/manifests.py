@@ -1,7 +1,5 @@
 """Overlays and combinations of components, each rendered once."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

@@ -4,8 +4,6 @@ For a control plane without scheduler and kubelets, and for the stub API server.
 the test says, and the controller of Jobs sees it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence

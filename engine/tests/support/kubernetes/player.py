@@ -10,8 +10,6 @@ Hashes, revisions, generations and Jobs get the names that they have here, and n
 of the recordings times `spec.replicas`. The recordings hold no pods: they follow from their ReplicaSets.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from functools import cache

@@ -4,8 +4,6 @@ The load is open: requests are sent when their time has come, whether the ones b
 quarter of them on connections of their own. `engine/benchmarks/overload.py` prints it, a test asserts it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import tempfile

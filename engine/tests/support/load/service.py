@@ -4,8 +4,6 @@ are stubs that remember nothing.
 By hand: `PYTHONPATH=engine/src:engine/tests python -c "from support.load.service import serve; serve(8000, 'FOLDER')"`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping

@@ -3,8 +3,6 @@
 `engine/benchmarks/soak.py` prints it; the tests run twenty seconds of it, and `make soak` three minutes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

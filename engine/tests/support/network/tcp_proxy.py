@@ -3,8 +3,6 @@
 `mode`: `pass`, `refuse` (nobody listens), `reset` (hangs up), `hang` (passes nothing on), `slow` (each piece of an
 answer waits `delay` seconds) or `garbage`; it holds for open connections too."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

@@ -1,7 +1,5 @@
 """Chat providers over scripted servers, and ways to ask them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -5,8 +5,6 @@ Times are those of the event loop that the application runs on, which does not c
 `engine/benchmarks/failing_providers.py` measures them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Iterator

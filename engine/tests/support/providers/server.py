@@ -8,8 +8,6 @@ these libraries, and `unit/llm/test_openai_compatible.py` the first. `/apply-tem
 It runs in a thread with an event loop of its own, so that it stays awake whatever the client's loop does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import binascii
 import json

@@ -1,7 +1,5 @@
 """A scripted service to attack: what it answers is a function of the last message and of the caller's key."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Stores whose searches have little time, opened on a machine that is busy elsewhere."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack

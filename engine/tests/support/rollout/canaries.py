@@ -1,7 +1,5 @@
 """The real service as good and bad releases, with a scripted model, search and guard."""
 
-from __future__ import annotations
-
 import os
 import sys
 import uuid

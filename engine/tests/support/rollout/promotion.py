@@ -1,7 +1,5 @@
 """Visitors through the real Traefik while one release takes over from another, without any retry."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

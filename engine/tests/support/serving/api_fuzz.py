@@ -1,7 +1,5 @@
 """Schemathesis against the service over a socket: right and wrong requests made from its own OpenAPI document."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field

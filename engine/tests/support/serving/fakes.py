@@ -1,7 +1,5 @@
 """The doubles of sluice.testing, and what only the engine's tests need: `run_service` is a whole service process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

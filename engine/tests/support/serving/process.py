@@ -1,7 +1,5 @@
 """A service as a process of its own, for tests that need a real socket or a signal."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -4,8 +4,6 @@ Schemathesis sends well-formed HTTP; here HTTP itself is broken too. Whatever co
 connection because there is no request in it, and goes on.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import socket

@@ -4,8 +4,6 @@ Search, store, API, keys, telemetry and feedback are those of a release. The mod
 all that it is shown. The guards let everything pass. So whatever reaches the model reaches the caller.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

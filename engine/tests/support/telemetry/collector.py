@@ -9,8 +9,6 @@ MLflow's calls are those of mlflow 3.17, server/handlers.py and server/otel_api.
 (rejects one span of each request) or `down` (nobody listens).
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import threading

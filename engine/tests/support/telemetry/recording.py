@@ -1,7 +1,5 @@
 """Traces by the SDK whose spans are kept in memory, and the lines that its file exporter writes of them and reads."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

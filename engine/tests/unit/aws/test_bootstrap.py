@@ -4,8 +4,6 @@ Of a template moto makes roles, policies, repositories and encrypted buckets. It
 policies, and whether buckets are versioned and closed; those are read from the template itself.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The commands of the pages on AWS exist, by the models that botocore carries, and their files are valid settings."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil

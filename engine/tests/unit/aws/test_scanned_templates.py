@@ -1,7 +1,5 @@
 """The templates of engine/aws under a scanner, checkov: nothing but what is left out here with its reason."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from support import checkov

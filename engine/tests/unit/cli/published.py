@@ -1,7 +1,5 @@
 """A checkout whose data are published, and a GitHub that it pushes to."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

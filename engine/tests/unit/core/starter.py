@@ -1,7 +1,5 @@
 """The names that the template has for itself."""
 
-from __future__ import annotations
-
 from sluice.core.project import Project
 
 STARTER = Project(

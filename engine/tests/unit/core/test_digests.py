@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from pathlib import Path
 
 from sluice.core.digests import digest_of, digest_of_code

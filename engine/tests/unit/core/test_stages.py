@@ -1,7 +1,5 @@
 """Edits make exactly those stages stale that they can affect, as written here and not taken from the graph."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager

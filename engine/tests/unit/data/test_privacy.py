@@ -1,7 +1,5 @@
 """Secrets are put together from parts, so that no scanner takes this file for a leak."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -3,8 +3,6 @@
 A service is the real one, without the checks that need a model; model and search are scripts.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

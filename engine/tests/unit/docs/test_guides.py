@@ -4,8 +4,6 @@ A block whose info string ends with a path is a new file or, of the kind `diff`,
 that are there.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """A made-up application, asked 150 cases: records as the runner writes them; `spoil` is the harm of a bad prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """The metrics as tables; a score of None means that the row doesn't count."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from contextlib import AbstractContextManager

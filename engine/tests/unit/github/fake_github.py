@@ -12,8 +12,6 @@ surface 403 Resource not accessible by integration instead" (REST API 2026-03-10
 for a tag (mkb79/Audible#882, seen on 2026-07-23); chipsenkbeil/distant#284 saw 403 for every commit, HEAD too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,8 +1,6 @@
 """A repository on a fake GitHub, its facts, settings and pull requests: docs.github.com, REST API 2022-11-28,
 Repositories, Actions, Rules and Pulls, as far as PyGithub 2.10.0 and the doctor ask for them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

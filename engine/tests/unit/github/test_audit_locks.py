@@ -1,7 +1,5 @@
 """The audit of the locks, with pip-audit played."""
 
-from __future__ import annotations
-
 import json
 import runpy
 import sys

@@ -1,7 +1,5 @@
 """GitHub Releases, whole when they are seen."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Jobs that a change needs."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

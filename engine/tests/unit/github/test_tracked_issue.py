@@ -1,7 +1,5 @@
 """One issue, over HTTP to a fake GitHub."""
 
-from __future__ import annotations
-
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ guardrails-ai-lowercase 0.1 fails a text with a capital and gives it in small le
 one without a certain end and gives it with that end (`main.py` of each).
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import sys

@@ -1,7 +1,5 @@
 """The rows of a comparison of a change, and the pipeline that it runs, played."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

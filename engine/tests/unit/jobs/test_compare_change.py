@@ -1,7 +1,5 @@
 """A change beside its base: git, checkouts, comparison and reports are real, the pipeline is played."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

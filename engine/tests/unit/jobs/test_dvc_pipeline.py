@@ -1,7 +1,5 @@
 """`DVC_*` below is what DVC 3.67 prints, copied from runs of a pipeline with these stage names."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

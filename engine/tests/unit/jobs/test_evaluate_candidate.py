@@ -1,7 +1,5 @@
 """A candidate beside the champion, with scripted applications."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path

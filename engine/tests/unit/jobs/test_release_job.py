@@ -1,7 +1,5 @@
 """The release job with the pipeline and the canary played."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,8 +1,6 @@
 """The steps of release.yml as commands. The pipeline, MLflow and GitHub are played; record and artifact store are
 real."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

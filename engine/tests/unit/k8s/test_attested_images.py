@@ -7,8 +7,6 @@ true; `verifyAttestationSignatures` gives how many of the attestors have signed 
 (pkg/cel/libs/imageverify/impl.go). Not verified here: signatures, which Kyverno checks by cosign and the registry.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Grafana's own library reads the dashboards, and each query answers."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """The metrics of Traefik that alerts and dashboards ask for are in the page of a real one."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Other versions of kustomize make the same objects: Argo CD, Flux and `kubectl apply -k` bring their own."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

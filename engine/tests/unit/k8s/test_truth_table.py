@@ -2,8 +2,6 @@
 Prometheus that reads the real service. engine/docs/reference/analysis.md shows the table, and is compared.
 """
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Events in OpenAI's format; calls of tools by OpenAI's library and a real llama.cpp."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Failures by status and by the looks of an SDK's exception: no SDK is imported to know them."""
 
-from __future__ import annotations
-
 import email.utils
 import time
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Providers with their limits, and several of them as one, against scripted servers."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable

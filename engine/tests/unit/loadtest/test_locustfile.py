@@ -1,7 +1,5 @@
 """Locust in a process of its own: importing it replaces parts of the standard library."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A stand-in for `sluice serve`: the streaming chat API with a delay or an error of choice, as a script."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

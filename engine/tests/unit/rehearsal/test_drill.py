@@ -1,7 +1,5 @@
 """The drill of engine/benchmarks/canary_drill.py and promotion.py in small."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Whole rehearsals with the real Traefik and the real Locust; only the service is a stand-in."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Two replicas of the service behind the real Traefik, with the retry of k8s/base; one of them is killed."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

@@ -1,7 +1,5 @@
 """The real Traefik in front of two stand-ins."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path

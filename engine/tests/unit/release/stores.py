@@ -1,7 +1,5 @@
 """The artifact stores that have to keep the same contract."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """MLflow on SQLite for real, in a temporary folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

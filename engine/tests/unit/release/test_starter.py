@@ -1,7 +1,5 @@
 """The trained starter. DVC itself adds and pushes the files, so the layout is that of the installed version."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

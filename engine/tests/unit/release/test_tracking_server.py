@@ -1,8 +1,6 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
 """Releases beside a real MLflow server: a process of its own, of the installed version, on SQLite."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

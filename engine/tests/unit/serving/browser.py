@@ -1,7 +1,5 @@
 """A headless Chromium, driven by its DevTools protocol: no driver program, only the browser of the system."""
 
-from __future__ import annotations
-
 import base64
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """Questions to an application in this process: as the engine runs it, and over its API without a socket."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

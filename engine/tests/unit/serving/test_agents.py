@@ -1,7 +1,5 @@
 """An agent of LangChain with tools, run as the engine runs an application."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

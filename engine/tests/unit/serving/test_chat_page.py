@@ -1,7 +1,5 @@
 """The chat page in a real browser: by keyboard, light and dark, wide and narrow, open and with keys."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

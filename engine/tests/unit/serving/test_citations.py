@@ -1,7 +1,5 @@
 """Citations, and weakness 4: what leaves beside the answer, citations above all, has passed the output guard too."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -4,8 +4,6 @@ How much, how fast and within which memory depends on what else the machine does
 measure these and have their limits.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

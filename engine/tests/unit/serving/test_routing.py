@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import types
 from collections.abc import Callable
 from pathlib import Path

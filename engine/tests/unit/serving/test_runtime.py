@@ -1,7 +1,5 @@
 """The real parts together: llama.cpp, MiniLM, PostgreSQL, guardrails-ai, over a corpus of two documents."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 from collections.abc import Iterator

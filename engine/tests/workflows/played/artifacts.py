@@ -6,8 +6,6 @@ files stay out; what is not archived is one file, whose name the artifact has, w
 says; a name that the run has is refused. actions/download-artifact 8.0.1: a name that is not there fails.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

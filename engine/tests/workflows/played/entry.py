@@ -1,7 +1,5 @@
 """`sluice` as the workflows' tests have it: the real command line, but for work that takes a model, or minutes."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Played: a rehearsal with real traffic, MLflow, and a container builder. Results and schemas are the real ones."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

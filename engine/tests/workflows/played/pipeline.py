@@ -1,7 +1,5 @@
 """The pipeline without DVC and without a model. A trained one answers right unless the prompt says SPOILED."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import hashlib

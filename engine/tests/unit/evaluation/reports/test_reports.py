@@ -1,7 +1,5 @@
 """The report files of a comparison; report.html in a real browser, whose screenshots are left in build/browser/."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,6 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A scripted model that answers in the form that it is asked for, for services in a process of their own."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path

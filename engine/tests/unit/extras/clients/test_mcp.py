@@ -1,7 +1,5 @@
 """The client of the official MCP SDK, unchanged, by both generations of the protocol that it speaks."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Clients that people use, unchanged: OpenAI's library for Python, LangChain, instructor."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext

@@ -8,8 +8,6 @@ it is lost.
 Paths, statuses and rights: docs.github.com, REST API 2022-11-28, the pages of the same names and Troubleshooting.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,6 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Trains the tiny model in a process that may be told to die, forked off one that has already imported torch."""
 
-from __future__ import annotations
-
 import functools
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Each export answers as the trained model does, and its tensors are as llama.cpp reads them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ The base in GGUF is written here as llama.cpp's convert_hf_to_gguf.py does it; w
 adapter were wrong, llama.cpp would compute another model, and say something else.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Processes that train one model, as torchrun starts them. FSDP runs on processors here, through gloo."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import json

@@ -1,8 +1,6 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
 """The adapter as a model of MLflow, on a real server: a process of its own, of the installed version, on SQLite."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,8 +1,6 @@
 """Small models with random weights in a folder as Hugging Face keeps models, examples for them, and the config.json of
 a large one as its maker published it, for plans."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

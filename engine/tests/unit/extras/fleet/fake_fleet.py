@@ -8,8 +8,6 @@ pulls/create (pull-request). A repository that was renamed answers 301 with its 
 practices, Follow redirects); an archived one is read-only (docs.github.com, Archiving repositories).
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """n-grams are byte for byte those that the starter's model was trained with."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 

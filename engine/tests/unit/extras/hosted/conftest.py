@@ -1,7 +1,5 @@
 """A checkout of main with a stubbed hosted model, and the steps of answer-requests.yml with GitHub played."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys

@@ -1,7 +1,5 @@
 """Requests of a run of ci on their way through answer-requests.yml: who may ask, for how much, and who is believed."""
 
-from __future__ import annotations
-
 import io
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """The environment that holds the keys of hosted models, as it should be and each way in which it may fall short."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

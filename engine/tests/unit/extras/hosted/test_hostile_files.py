@@ -1,7 +1,5 @@
 """Hostile files of requests: none is asked for, and none learns anything of the key."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`sluice eval` of a pull request without a key, and its rounds. The model is a stub, GitHub is played."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import json

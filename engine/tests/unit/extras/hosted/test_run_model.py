@@ -4,8 +4,6 @@ The workflows' own conditions and groups are evaluated, their steps of `sluice a
 played (support/github_runs.py), and the provider is a function that counts.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import random

@@ -1,8 +1,6 @@
 """What is built, by which words, and where it is pushed. buildah, podman and skopeo are scripts that note what they are
 asked; Amazon's registry is moto's: it answers GetAuthorizationToken as botocore's model has it."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """The language of answers: question, answer, label, and whether both agree (None if the row doesn't count)."""
 
-from __future__ import annotations
-
 import pytest
 
 from sluice.evaluation.registry import Label

@@ -1,7 +1,5 @@
 """The prompt lab over a scripted model that answers briefly when the prompt says so."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The page of the prompt lab in a real browser, over the served lab with its scripted model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the hidden line says is what comparison.json says, for the commit that was compared, and nothing else."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

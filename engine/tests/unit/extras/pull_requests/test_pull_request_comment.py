@@ -1,7 +1,5 @@
 """One comment and its notice that it is outdated, over HTTP to a server that behaves like GitHub."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from sluice.core.processes import free_port

@@ -1,7 +1,5 @@
 """garak's configuration and report, and the real scanner against good and bad services."""
 
-from __future__ import annotations
-
 import json
 import socket
 from pathlib import Path

@@ -1,8 +1,6 @@
 """A real OCI registry and a real bare repository of git on this machine: Debian's `docker-registry` (CNCF Distribution
 2.8.3), and git itself."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from collections.abc import Iterator

@@ -2,8 +2,6 @@
 
 That writers exclude each other is tested with all stores in test_store_contract.py and test_environment_record.py."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -10,8 +10,6 @@ The double answers as ghcr.io and api.github.com do, by these sources:
   the organisation that owns it; each has `metadata.container.tags`.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import subprocess

@@ -4,8 +4,6 @@ Request and answer are those of the specification, github.com/distribution/distr
 (`GET realm?service=…&scope=…` with Basic credentials; `{"token": …}`) and docs/spec/auth/jwt.md (the claims; `x5c`).
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator

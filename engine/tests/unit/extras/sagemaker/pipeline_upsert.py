@@ -1,7 +1,5 @@
 """A stand-in for the SDK's Python, which makes the pipeline of the golden definition."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

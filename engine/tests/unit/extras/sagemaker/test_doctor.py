@@ -1,7 +1,5 @@
 """Checks of an account, which is moto's, with quotas, which moto lacks, by botocore's stubber."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

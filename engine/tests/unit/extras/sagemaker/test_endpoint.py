@@ -1,7 +1,5 @@
 """Deployments to an endpoint, which is played (support/aws/endpoint_service.py), in each state that it can be in."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Application Auto Scaling is played too, by botocore's model: moto 5.2 does not know the dimension of components.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

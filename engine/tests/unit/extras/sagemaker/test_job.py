@@ -1,7 +1,5 @@
 """container/job.py as SageMaker runs it. Stages are played by a small package; test_job_real.py has the real ones."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -1,7 +1,5 @@
 """The starter's own stages in container/job.py, with a few steps of training and a few questions."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

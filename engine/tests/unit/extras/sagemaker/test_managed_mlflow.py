@@ -3,8 +3,6 @@
 The plugin is the real one, and so is MLflow behind the front door that is played.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The definition of the pipeline. Tests marked `sagemaker` make it by the SDK, the others read the golden file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

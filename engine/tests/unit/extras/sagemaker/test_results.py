@@ -1,8 +1,6 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
 """The approval of a model package follows the champion, where SageMaker is set up; against moto's server."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import boto3

@@ -4,8 +4,6 @@
 The calls of a path are those that boto3 makes over moto (`REQUESTS`), the rights those of engine/aws/bootstrap.yaml.
 """
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 from typing import Any

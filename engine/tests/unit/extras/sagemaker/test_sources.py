@@ -1,7 +1,5 @@
 """A recipe changes with what decides about the adapter alone; equal content is one archive, which is sent once."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tarfile

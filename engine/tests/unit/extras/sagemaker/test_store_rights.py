@@ -5,8 +5,6 @@ The store speaks to S3 by obstore, whose calls are noted at its door; a folder s
 authorization reference head and get ask for GetObject, put for PutObject, both lists for ListBucket.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path

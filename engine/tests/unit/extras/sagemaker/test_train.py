@@ -3,8 +3,6 @@
 DVC and MLflow are real if a test asks for `whole`; else what they are told is noted.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

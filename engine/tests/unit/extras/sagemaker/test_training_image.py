@@ -5,8 +5,6 @@ stages that are played, as in test_job.py.
 The image stands on what SLUICE_TRAINING_BASE names by digest (engine/docs/reference/image.md).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

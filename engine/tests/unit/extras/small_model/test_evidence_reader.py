@@ -1,8 +1,6 @@
 """The sentences of passages that a question is about, and the doubt that they answer it; and with the real embedder
 which questions are small talk."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

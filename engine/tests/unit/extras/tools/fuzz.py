@@ -1,7 +1,5 @@
 """Random questions to an application with tools: nothing is written that nobody approved."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random

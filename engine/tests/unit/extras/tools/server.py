@@ -1,8 +1,6 @@
 """An MCP server of the official SDK (mcp 2.3, `mcp.server.lowlevel.Server` over streamable HTTP) on loopback. What it
 says of its one tool can be changed while it runs."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator

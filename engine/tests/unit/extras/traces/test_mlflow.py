@@ -1,7 +1,5 @@
 """To MLflow: a tracking server by OTLP, or the spool, whose files the extra `traces` loads."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Traces of the service in a real MLflow store on SQLite, read back as MLflow's users read them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -4,8 +4,6 @@ The index is the "simple" one of PEP 503, https://peps.python.org/pep-0503/: a p
 reads. What is refused is refused by pip itself.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -16,8 +16,6 @@ The weights decide nothing here: an adapter says what `says` in its safetensors'
 registered. The test of two releases takes the real one, too.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import struct

@@ -1,7 +1,5 @@
 """Releases with an adapter for vLLM, in an artifact store and as a folder of live ones."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The adapter in peft's form equals the one in llama.cpp's bit by bit, and its base is told by its norms."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 By default vLLM is played; with SLUICE_VLLM=PYTHON it is the real one (engine/docs/reference/vllm.md).
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import random

@@ -1,7 +1,5 @@
 """A Llama so small that the real vLLM serves it on a CPU, and adapters of it trained to say one word each."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ a Python that has it (engine/docs/reference/vllm.md).
 Adapters have a marker, which only they say: the played one reads it from the file, the real one was trained to.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 import subprocess

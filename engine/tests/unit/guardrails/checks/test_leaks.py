@@ -1,7 +1,5 @@
 """Credentials are put together from parts, so that no scanner takes this file for a leak."""
 
-from __future__ import annotations
-
 import base64
 import codecs
 import string

@@ -1,7 +1,5 @@
 """A run of the service with personal data and secrets of many people, and the search for what it left of them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from pathlib import Path
