@@ -12,8 +12,8 @@ ENVIRONMENT = "evaluation"
 KEY = "PROVIDER_KEYS"
 ROLE = "AWS_EVALUATION_ROLE_ARN"
 _STARTED_BY = {"workflow_run": {"workflows": ["ci"], "types": ["completed"]}}
-_RIGHTS = {"contents": "read", "pull-requests": "read", "actions": "write", "id-token": "write"}  # pragma: allowlist secret
 _READS = {"contents": "read", "actions": "read"}
+_RIGHTS = _READS | {"pull-requests": "read", "actions": "write", "id-token": "write"}  # pragma: allowlist secret
 _ASK = ".venv/bin/sluice answers ask"
 _CHECKED = "steps.check.outputs.state == 'ask'"
 _SIGN_IN = "aws-actions/configure-aws-credentials@"
