@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, place, pods, unpinned, validate
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, VERSIONS, place, pods, unpinned, validate
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.serving.settings import ServiceSettings
@@ -47,6 +48,13 @@ def test_an_overlay_validates_and_renders_to_what_is_kept(name: str) -> None:
     assert overlay_text(name) == kept.read_text(), (
         "look at the difference; then engine/scripts/write_golden_manifests.py"
     )
+
+
+@pytest.mark.parametrize("kubernetes", VERSIONS)
+def test_everything_is_valid_in_each_version_of_kubernetes(kubernetes: str) -> None:
+    distinct = {json.dumps(document): document for _, documents in everything() for document in documents}
+    for document in distinct.values():
+        validate([document], SCHEMAS, kubernetes=kubernetes)
 
 
 def _kustomization(folder: Path) -> dict[str, Any]:

@@ -1,9 +1,14 @@
+import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from sluice.cluster.manifests import PLACEHOLDER, parse, render, unpinned, validate
+from sluice.cli import app
+from sluice.cluster.kinds import write_schemas
+from sluice.cluster.manifests import PLACEHOLDER, Manifest, parse, place, render, unpinned, validate
 from sluice.core.errors import SluiceError, ValidationErrors
 from support.kubernetes.manifests import SCHEMAS, overlay_text
 
@@ -78,3 +83,64 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
     assert right in text, "the line that this typo is made in has changed"
     with pytest.raises((ValidationErrors, SluiceError), match=named):
         validate(parse(text.replace(right, wrong, 1)), SCHEMAS)
+
+
+SUPPORT = Path(__file__).parents[2] / "support" / "kubernetes"
+KINDS = parse((SUPPORT / "kinds.yaml").read_text())
+DEFINITION = (SUPPORT / "definition.yaml").read_text()
+
+
+def test_kinds_of_other_projects_stand_together() -> None:
+    validate(KINDS, SCHEMAS)
+
+
+@pytest.mark.parametrize("document", KINDS, ids=place)
+def test_a_typo_in_a_kind_of_another_project_is_refused(document: Manifest) -> None:
+    key, value = next(iter(document["spec"].items()))
+    with pytest.raises(ValidationErrors, match=f"{place(document)}: .*{key}X"):
+        validate([{**document, "spec": {f"{key}X": value}}], SCHEMAS)
+
+
+def job(spec: Any, version: str = "v1") -> Manifest:
+    return {"apiVersion": f"batch.example.com/{version}", "kind": "Job", "metadata": {"name": "a"}, "spec": spec}
+
+
+def test_a_project_brings_a_kind_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overlay = tmp_path / "k8s" / "overlays" / "a"
+    for folder in (overlay, tmp_path / "prompts"):
+        folder.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    (overlay / "kustomization.yaml").write_text("resources: [job.yaml]\n")
+    (overlay / "job.yaml").write_text(json.dumps(job({"word": "a"})))
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke
+    refused = str(run(app, ["manifests", "check"]).exception)
+    assert "batch.example.com's Job; `kubectl get crd NAME -o yaml | sluice manifests schema -` writes" in refused
+    assert run(app, ["manifests", "schema", "-"], input=DEFINITION).exit_code == 0
+    assert "1 manifests, no fault" in run(app, ["manifests", "check"]).output
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        (job({"open": {"any": 1}, "port": "http", "word": None}), None),
+        (job({"port": 1}, "v1beta1"), None),
+        (job({"port": 1}, "v1alpha1"), "spec: .*'port' was unexpected"),
+        (job({}, "v0"), "apiVersion: 'batch.example.com/v0' is not one of"),
+        (job({"open": {"closed": {"a": 1}}}), "spec.open.closed: .*'a'"),
+        (job({"held": {"a": 1}, "port": 1.5}), r"spec\.held: .*'a'(.|\n)*spec\.port: 1\.5"),
+        ({**job({}), "status": {}}, "'status' was unexpected"),
+    ],
+)
+def test_unknown_keys_are_refused_as_by_an_api_server(tmp_path: Path, document: Manifest, fault: str | None) -> None:
+    write_schemas(tmp_path, DEFINITION)
+    with pytest.raises(ValidationErrors, match=fault) if fault else nullcontext():
+        validate([document], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a: [", "words", "kind: Job", DEFINITION.replace("served: true", "served: false")]
+)
+def test_what_is_no_definition_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SluiceError, match="CustomResourceDefinition"):
+        write_schemas(tmp_path, text)
