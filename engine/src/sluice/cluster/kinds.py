@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sluice.cluster.manifests import place, schema_name
+from sluice.cluster.manifests import parse, place, schema_name
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 
@@ -26,7 +26,6 @@ _KEPT = (
     "type", "properties", "required", "items", "enum", "pattern", "additionalProperties", "anyOf", "oneOf", "allOf",
     "not", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
 )  # fmt: skip
-_REMEDY = "give it as `kubectl get crd NAME -o yaml` prints it"
 # An object with one of these keeps what its definition doesn't list.
 _OPEN = ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource")
 
@@ -34,13 +33,15 @@ _OPEN = ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource
 def write_schemas(folder: Path, text: str, kinds: Sequence[str] = ()) -> list[Path]:
     """Write the schemas of the kinds that a YAML text defines, or of some of them."""
     try:
-        documents = [one for one in yaml.safe_load_all(text) if one]
-        definitions = [item for one in documents for item in one.get("items", [one])]
+        definitions = [item for one in parse(text) for item in one.get("items", [one])]
         schemas = {name: schema for one in definitions for name, schema in _schemas(one, kinds)}
+        if not schemas:
+            raise LookupError("no version is served")
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        raise SluiceError(f"not a CustomResourceDefinition: {error!r}", remedy=_REMEDY) from error
-    if not schemas:
-        raise SluiceError("no CustomResourceDefinition has a version that is served", remedy=_REMEDY)
+        raise SluiceError(
+            f"not a CustomResourceDefinition: {type(error).__name__} {error}",
+            remedy="give it as `kubectl get crd NAME -o yaml` prints it",
+        ) from error
     for name, schema in schemas.items():
         write_atomic(folder / name, json.dumps(schema, sort_keys=True, separators=(",", ":")) + "\n")
     return [folder / name for name in schemas]

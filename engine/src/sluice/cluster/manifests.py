@@ -156,25 +156,16 @@ def _read_validator(path: Path) -> Any:
 
 
 def _faults(document: Manifest, schemas: Sequence[Path], kubernetes: str) -> Iterator[str]:
-    group, kind, validator = group_of(document), document.get("kind"), _custom_validator(document, schemas)
-    if validator is not None:
-        yield from (faults := [*_described(validator, document)])
-        # Their copy of a pod has no rules beyond names and types: the built-in kind has.
-        for built in () if faults else as_builtin(document):
-            yield from _builtin_faults(built, kubernetes)
-    elif "." in group and not group.endswith(".k8s.io"):
-        yield f"no schema of {group}'s {kind}; {_OWN_KIND}"
-    else:
-        yield from _builtin_faults(document, kubernetes)
-
-
-def _builtin_faults(document: Manifest, kubernetes: str) -> Iterator[str]:
     version, kind = str(document.get("apiVersion")), str(document.get("kind"))
-    validator = _builtin_validator(version, kind, kubernetes)
+    validator = _custom_validator(document, schemas) or _builtin_validator(version, kind, kubernetes)
     if validator is None:
-        yield f"Kubernetes {kubernetes} has no kind {kind!r} in {version!r}; {_OWN_KIND}"
-    else:
-        yield from _described(validator, document)
+        yield f"neither Kubernetes {kubernetes} nor a schema has kind {kind!r} in {version!r}; {_OWN_KIND}"
+        return
+    yield from (faults := [*_described(validator, document)])
+    # In a custom resource a pod has no rules beyond names and types: in the built-in kind it has.
+    for built in () if faults else as_builtin(document):
+        if built is not document:
+            yield from _described(_builtin_validator(built["apiVersion"], built["kind"], kubernetes), built)
 
 
 @cache
@@ -182,27 +173,27 @@ def _builtin_validator(version: str, kind: str, kubernetes: str) -> Any:
     """Return a strict validator of a built-in kind, or None. kubernetes_validate's own `validate` rereads megabytes
     for each document and stops at the first fault."""
     from jsonschema import Draft202012Validator
-    from kubernetes_validate import utils
     from referencing import Registry, Resource
 
     group, slash, number = version.rpartition("/")
-    name = f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{number}.json"
+    if "." in group and not group.endswith(".k8s.io"):
+        return None  # the names of files don't tell batch.volcano.sh from batch
     folder = f"kubernetes-json-schema/v{kubernetes}.0-local-strict"
     try:
-        schema = utils.schema_contents(f"{folder}/{name}", kubernetes)
+        schema = _contents(f"{folder}/{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{number}.json")
     except FileNotFoundError:
         return None
     registry: Any = Registry()
-    for contents in (_definitions(folder), schema):
+    for contents in (_contents(f"{folder}/_definitions.json"), schema):
         registry = Resource.from_contents(contents) @ registry
     return Draft202012Validator(schema, registry=registry)
 
 
 @cache
-def _definitions(folder: str) -> Any:
+def _contents(path: str) -> Any:
     from kubernetes_validate import utils
 
-    return utils.schema_contents(f"{folder}/_definitions.json", KUBERNETES)
+    return utils.schema_contents(path, KUBERNETES)
 
 
 def _described(validator: Any, document: Manifest) -> Iterator[str]:

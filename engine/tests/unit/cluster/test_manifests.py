@@ -1,4 +1,3 @@
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,9 @@ UNKNOWN = {"apiVersion": "apps/v1", "kind": "Deploiment", "metadata": {"name": "
     ("documents", "words"),
     [
         ([], "nothing was rendered"),
-        ([rollout()], "no schema of argoproj"),
+        ([rollout()], "nor a schema has kind 'Rollout' in 'argoproj.io/v1alpha1'"),
         ([rollout(), rollout()], "twice"),
-        ([UNKNOWN], "no kind 'Deploiment' in 'apps/v1'"),
+        ([UNKNOWN], "has kind 'Deploiment' in 'apps/v1'"),
     ],
 )
 def test_what_is_not_known_twice_or_nothing_is_refused(tmp_path: Path, documents: list[Any], words: str) -> None:
@@ -86,61 +85,44 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
 
 
 SUPPORT = Path(__file__).parents[2] / "support" / "kubernetes"
-KINDS = parse((SUPPORT / "kinds.yaml").read_text())
-DEFINITION = (SUPPORT / "definition.yaml").read_text()
-
-
-def test_kinds_of_other_projects_stand_together() -> None:
-    validate(KINDS, SCHEMAS)
+KINDS, CASES = (parse((SUPPORT / name).read_text()) for name in ("kinds.yaml", "own_kind/cases.yaml"))
+DEFINITION = (SUPPORT / "own_kind" / "definition.yaml").read_text()
 
 
 @pytest.mark.parametrize("document", KINDS, ids=place)
-def test_a_typo_in_a_kind_of_another_project_is_refused(document: Manifest) -> None:
+def test_a_kind_of_another_project_is_known_and_a_typo_in_it_refused(document: Manifest) -> None:
+    validate(KINDS, SCHEMAS)
     key, value = next(iter(document["spec"].items()))
     with pytest.raises(ValidationErrors, match=f"{place(document)}: .*{key}X"):
         validate([{**document, "spec": {f"{key}X": value}}], SCHEMAS)
 
 
-def job(spec: Any, version: str = "v1") -> Manifest:
-    return {"apiVersion": f"batch.example.com/{version}", "kind": "Job", "metadata": {"name": "a"}, "spec": spec}
-
-
 def test_a_project_brings_a_kind_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overlay = tmp_path / "k8s" / "overlays" / "a"
-    for folder in (overlay, tmp_path / "prompts"):
-        folder.mkdir(parents=True)
+    (tmp_path / "prompts").mkdir()
     (tmp_path / "pyproject.toml").touch()
-    (overlay / "kustomization.yaml").write_text("resources: [job.yaml]\n")
-    (overlay / "job.yaml").write_text(json.dumps(job({"word": "a"})))
     monkeypatch.chdir(tmp_path)
-    run = CliRunner().invoke
-    refused = str(run(app, ["manifests", "check"]).exception)
-    assert "batch.example.com's Job; `kubectl get crd NAME -o yaml | sluice manifests schema -` writes" in refused
+    run, check = CliRunner().invoke, ["manifests", "check", str(SUPPORT / "own_kind")]
+    command = "'batch.example.com/v1'; `kubectl get crd NAME -o yaml | sluice manifests schema -` writes"
+    assert command in str(run(app, check).exception)
     assert run(app, ["manifests", "schema", "-"], input=DEFINITION).exit_code == 0
-    assert "1 manifests, no fault" in run(app, ["manifests", "check"]).output
+    assert "1 manifests, no fault" in run(app, check).output
 
 
-@pytest.mark.parametrize(
-    ("document", "fault"),
-    [
-        (job({"open": {"any": 1}, "port": "http", "word": None}), None),
-        (job({"port": 1}, "v1beta1"), None),
-        (job({"port": 1}, "v1alpha1"), "spec: .*'port' was unexpected"),
-        (job({}, "v0"), "apiVersion: 'batch.example.com/v0' is not one of"),
-        (job({"open": {"closed": {"a": 1}}}), "spec.open.closed: .*'a'"),
-        (job({"held": {"a": 1}, "port": 1.5}), r"spec\.held: .*'a'(.|\n)*spec\.port: 1\.5"),
-        ({**job({}), "status": {}}, "'status' was unexpected"),
-    ],
-)
-def test_unknown_keys_are_refused_as_by_an_api_server(tmp_path: Path, document: Manifest, fault: str | None) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["fault"])
+def test_unknown_keys_are_refused_as_by_a_strict_api_server(tmp_path: Path, case: Manifest) -> None:
     write_schemas(tmp_path, DEFINITION)
-    with pytest.raises(ValidationErrors, match=fault) if fault else nullcontext():
-        validate([document], tmp_path)
+    with pytest.raises(ValidationErrors, match=case["fault"]) if case["fault"] else nullcontext():
+        validate([case["document"]], tmp_path)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a: [", "words", "kind: Job", DEFINITION.replace("served: true", "served: false")]
-)
+@pytest.mark.parametrize("text", ["", "a: [", "words", "kind: Job", DEFINITION.replace("served: true", "served: no")])
 def test_what_is_no_definition_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SluiceError, match="CustomResourceDefinition"):
         write_schemas(tmp_path, text)
+
+
+def test_a_schema_is_written_into_its_folder_and_named_when_it_is_broken(tmp_path: Path) -> None:
+    path = write_schemas(tmp_path / "a", DEFINITION.replace("group: ", "group: ../"))[0]
+    path.write_text("<<<<")
+    with pytest.raises(SluiceError, match=f"a/{path.name}"):
+        validate([CASES[0]["document"]], tmp_path / "a")
