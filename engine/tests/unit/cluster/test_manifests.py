@@ -115,9 +115,18 @@ def test_unknown_keys_are_refused_as_by_a_strict_api_server(tmp_path: Path, case
         validate([case["document"]], tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "words", "kind: Job", DEFINITION.replace("served: true", "served: no")])
+NO_DEFINITIONS = (
+    "",
+    "words",
+    "a: [",
+    DEFINITION.replace("served: true", "served: no"),
+    DEFINITION.replace("Custom", ""),
+)
+
+
+@pytest.mark.parametrize("text", NO_DEFINITIONS, ids=range(5))
 def test_what_is_no_definition_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(SluiceError, match="CustomResourceDefinition"):
+    with pytest.raises(SluiceError, match="not a CustomResourceDefinition"):
         write_schemas(tmp_path, text)
 
 
