@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, place, pods, unpinned, validate
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, VERSIONS, place, pods, unpinned, validate
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.serving.settings import ServiceSettings
@@ -18,6 +18,7 @@ from support.kubernetes.manifests import (
     SCHEMAS,
     combinations,
     combined,
+    distinct,
     documented,
     everything,
     one,
@@ -47,6 +48,12 @@ def test_an_overlay_validates_and_renders_to_what_is_kept(name: str) -> None:
     assert overlay_text(name) == kept.read_text(), (
         "look at the difference; then engine/scripts/write_golden_manifests.py"
     )
+
+
+@pytest.mark.parametrize("kubernetes", VERSIONS)
+def test_each_version_of_kubernetes_takes_everything(kubernetes: str) -> None:
+    for document in distinct():
+        validate([document], SCHEMAS, kubernetes=kubernetes)
 
 
 def _kustomization(folder: Path) -> dict[str, Any]:

@@ -99,17 +99,28 @@ def check(overlays: Overlays = None) -> None:
     """Render and validate overlays; unknown keys, kinds without a schema and images without a digest are errors.
 
     A digest of zeros is valid: a deployment replaces it with the digest of its release."""
-    from sluice.cluster.manifests import parse, render, unpinned, validate
+    from sluice.cluster.manifests import parse, render, schema_folders, unpinned, validate
 
     root = Workspace.find().root
     for overlay in overlays or sorted(path.parent for path in root.glob("k8s/overlays/*/kustomization.yaml")):
         documents = parse(render(overlay))
-        validate(documents, root / "engine" / "schemas" / "cluster")
+        validate(documents, *schema_folders(root))
         if loose := unpinned(documents):
             raise ValidationErrors(
                 str(overlay), loose, remedy="name each image by digest under `images:` of the overlay"
             )
         print(f"{overlay}: {len(documents)} manifests, no fault")
+
+
+@manifests.command("schema")
+def write_schema(
+    definition: Annotated[typer.FileText, typer.Argument(help="A CustomResourceDefinition; - is standard input.")],
+) -> None:
+    """Write the schema of a kind of your own into k8s/schemas/, so that its manifests are checked."""
+    from sluice.cluster.kinds import write_schemas
+
+    for path in write_schemas(Workspace.find().root / "k8s" / "schemas", definition.read()):
+        print(f"wrote {path}")
 
 
 @engine.command("check")

@@ -17,10 +17,12 @@ import yaml
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.release.manifest import PINNED
 
-# The oldest release of Kubernetes that the manifests are for, and what built-in kinds are checked against.
-KUBERNETES = "1.32"
+# The releases of Kubernetes that the manifests are for. Built-in kinds are checked against the oldest.
+VERSIONS = ("1.33", "1.34", "1.35", "1.36")
+KUBERNETES = VERSIONS[0]
 Manifest = Mapping[str, Any]
 _RENDER_SECONDS = 60
+_OWN_KIND = "`kubectl get crd NAME -o yaml | sluice manifests schema -` writes the schema of a kind of your own"
 # libyaml where PyYAML has it, ten times as fast: an overlay is thousands of lines, and kubectl wrote them.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What an overlay holds before `images:` names a real build. Nothing has this digest, so no pod starts from it.
@@ -54,10 +56,15 @@ def parse(text: str) -> list[Manifest]:
     return [document for document in yaml.load_all(text, Loader=_LOADER) if document]
 
 
-def validate(documents: Sequence[Manifest], schemas: Path) -> None:
-    faults = [f"{place(one)}: {fault}" for one in documents for fault in _faults(one, schemas)]
-    places = Counter((place(one), str(one["metadata"].get("namespace", ""))) for one in documents)
-    faults += [f"{name}: is there twice" for (name, _), times in places.items() if times > 1]
+def schema_folders(root: Path) -> tuple[Path, Path]:
+    """Return where schemas of custom resources are: the project's own come first."""
+    return root / "k8s" / "schemas", root / "engine" / "schemas" / "cluster"
+
+
+def validate(documents: Sequence[Manifest], *schemas: Path, kubernetes: str = KUBERNETES) -> None:
+    faults = [f"{place(one)}: {fault}" for one in documents for fault in _faults(one, schemas, kubernetes)]
+    places = Counter((place(one), group_of(one), str(one["metadata"].get("namespace", ""))) for one in documents)
+    faults += [f"{name}: is there twice" for (name, _, _), times in places.items() if times > 1]
     ways = {place(one): led_to for one in documents if (led_to := _led_to(one))}
     if len({*ways.values()}) > 1:
         faults.append(f"{' and '.join(sorted(ways))}: differ in their services; list ingress-tls before shadow and ab")
@@ -72,6 +79,10 @@ def _led_to(document: Manifest) -> frozenset[str]:
     routes = (document.get("spec") or {}).get("routes") or () if document.get("kind") == "IngressRoute" else ()
     found = [(one.get("kind"), one.get("name")) for route in routes for one in route.get("services") or ()]
     return frozenset(str(name) for _, name in found) if "TraefikService" in dict(found) else frozenset()
+
+
+def group_of(document: Manifest) -> str:
+    return str(document.get("apiVersion", "")).rpartition("/")[0]
 
 
 def place(document: Manifest) -> str:
@@ -99,6 +110,8 @@ def pods(document: Manifest) -> list[Mapping[str, Any]]:
 def as_builtin(document: Manifest) -> list[Manifest]:
     """Return what runs pods as built-in kinds; scanners and schema checkers skip a Rollout without a word."""
     kind, metadata = document.get("kind"), document.get("metadata", {})
+    if group_of(document) not in ("argoproj.io", "apps", "batch"):  # others have a Job, too
+        return []
     if kind == "Rollout":
         spec = {key: document["spec"][key] for key in ("replicas", "selector", "template") if key in document["spec"]}
         return [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}]
@@ -120,69 +133,67 @@ def as_builtin(document: Manifest) -> list[Manifest]:
     return []
 
 
-def schema_name(group: str, kind: str) -> str:
-    return f"{group}_{kind.lower()}.json"
+def schema_name(group: str, kind: str, version: str = "") -> str:
+    """Return the name of a file, without any folder in it."""
+    return Path("_".join(filter(None, (group, kind.lower(), version))) + ".json").name
+
+
+def _custom_validator(document: Manifest, schemas: Sequence[Path]) -> Any:
+    """Return the validator of the first schema found; that of one version comes before that of several."""
+    group, kind, version = group_of(document), str(document.get("kind")), str(document.get("apiVersion")).split("/")[-1]
+    paths = [folder / schema_name(group, kind, name) for folder in schemas for name in (version, "")]
+    return next((_read_validator(path) for path in paths if path.is_file()), None)
 
 
 @cache
-def read_schema(folder: Path, group: str, kind: str) -> Any:
-    path = folder / schema_name(group, kind)
-    if not path.is_file():
-        raise SluiceError(
-            f"{path}: no schema of {group}'s {kind}",
-            remedy=f"add its definition to {folder / 'sources.yaml'} and run engine/scripts/write_cluster_schemas.py",
-        )
-    return json.loads(path.read_bytes())
+def _read_validator(path: Path) -> Any:
+    from jsonschema import Draft7Validator
+
+    try:
+        return Draft7Validator(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise SluiceError(f"{path}: {error}", remedy="write it again with `sluice manifests schema`") from error
 
 
-def _faults(document: Manifest, schemas: Path) -> Iterator[str]:
-    group, _, _ = str(document.get("apiVersion", "")).rpartition("/")
-    if "." in group and not group.endswith(".k8s.io"):
-        from jsonschema import Draft7Validator
-
-        yield from _described(Draft7Validator(read_schema(schemas, group, str(document.get("kind")))), document)
-        # Their copy of a pod has no rules beyond names and types: the built-in kind has.
-        for built in as_builtin(document):
-            yield from _builtin_faults(built)
-    else:
-        yield from _builtin_faults(document)
-
-
-def _builtin_faults(document: Manifest) -> Iterator[str]:
+def _faults(document: Manifest, schemas: Sequence[Path], kubernetes: str) -> Iterator[str]:
     version, kind = str(document.get("apiVersion")), str(document.get("kind"))
-    validator = _builtin_validator(version, kind)
+    validator = _custom_validator(document, schemas) or _builtin_validator(version, kind, kubernetes)
     if validator is None:
-        yield f"Kubernetes {KUBERNETES} has no kind {kind!r} in {version!r}"
-    else:
-        yield from _described(validator, document)
+        yield f"neither Kubernetes {kubernetes} nor a schema has kind {kind!r} in {version!r}; {_OWN_KIND}"
+        return
+    yield from (faults := [*_described(validator, document)])
+    # In a custom resource a pod has no rules beyond names and types: in the built-in kind it has.
+    for built in () if faults else as_builtin(document):
+        if built is not document:
+            yield from _described(_builtin_validator(built["apiVersion"], built["kind"], kubernetes), built)
 
 
 @cache
-def _builtin_validator(version: str, kind: str) -> Any:
+def _builtin_validator(version: str, kind: str, kubernetes: str) -> Any:
     """Return a strict validator of a built-in kind, or None. kubernetes_validate's own `validate` rereads megabytes
     for each document and stops at the first fault."""
     from jsonschema import Draft202012Validator
-    from kubernetes_validate import utils
     from referencing import Registry, Resource
 
     group, slash, number = version.rpartition("/")
-    name = f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{number}.json"
-    folder = f"kubernetes-json-schema/v{KUBERNETES}.0-local-strict"
+    if "." in group and not group.endswith(".k8s.io"):
+        return None  # the names of files don't tell batch.volcano.sh from batch
+    folder = f"kubernetes-json-schema/v{kubernetes}.0-local-strict"
     try:
-        schema = utils.schema_contents(f"{folder}/{name}", KUBERNETES)
+        schema = _contents(f"{folder}/{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{number}.json")
     except FileNotFoundError:
         return None
     registry: Any = Registry()
-    for contents in (_definitions(folder), schema):
+    for contents in (_contents(f"{folder}/_definitions.json"), schema):
         registry = Resource.from_contents(contents) @ registry
     return Draft202012Validator(schema, registry=registry)
 
 
 @cache
-def _definitions(folder: str) -> Any:
+def _contents(path: str) -> Any:
     from kubernetes_validate import utils
 
-    return utils.schema_contents(f"{folder}/_definitions.json", KUBERNETES)
+    return utils.schema_contents(path, KUBERNETES)
 
 
 def _described(validator: Any, document: Manifest) -> Iterator[str]:

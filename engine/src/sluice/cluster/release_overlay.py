@@ -57,7 +57,7 @@ def render_release(
     documents = [dict(one) for one in manifests.parse(manifests.render(folder))]
     for job in (one for one in documents if one["kind"] == "Job"):  # it can't be changed once it is made
         job["metadata"]["name"] += f"-{digest_of(job['spec'])[:10]}"
-    manifests.validate(documents, workspace.root / "engine" / "schemas" / "cluster")
+    manifests.validate(documents, *manifests.schema_folders(workspace.root))
     if loose := manifests.unpinned(documents, placeholders=False):
         raise ValidationErrors(
             environment,

@@ -56,6 +56,7 @@ _POINTS: tuple[tuple[str, str], ...] = (
     ("engine/src/sluice/evaluation/*", "write a metric in src/assistant/metrics/; config/gates.yaml has the limits"),
     ("engine/k8s/analysis/*", "set limits in config/gates.yaml (`make sync`), arguments in k8s/base/rollout.yaml"),
     ("engine/k8s/*", "patch it in k8s/overlays/, or change k8s/base/rollout.yaml"),
+    ("engine/schemas/cluster/*", "write a schema into k8s/schemas/ with `sluice manifests schema`"),
     ("engine/docs/*", "write your pages in docs/"),
     ("engine/tests/*", "write your tests in tests/"),
     ("engine/scripts/*", "write targets of your own in project.mk"),

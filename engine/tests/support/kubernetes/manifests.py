@@ -1,5 +1,6 @@
 """Overlays and combinations of components, each rendered once."""
 
+import json
 import os
 import re
 import tempfile
@@ -63,6 +64,10 @@ def combinations() -> Sequence[tuple[str, ...]]:
 
 def everything() -> list[tuple[str, list[Manifest]]]:
     return [(name, overlay(name)) for name in OVERLAYS] + [("+".join(one), combined(*one)) for one in combinations()]
+
+
+def distinct() -> list[Manifest]:
+    return list({json.dumps(document): document for _, documents in everything() for document in documents}.values())
 
 
 # Of each row one stands in an overlay ("Not together" in engine/docs/reference/cluster.md).

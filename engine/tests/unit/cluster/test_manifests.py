@@ -1,9 +1,13 @@
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from sluice.cluster.manifests import PLACEHOLDER, parse, render, unpinned, validate
+from sluice.cli import app
+from sluice.cluster.kinds import write_schemas
+from sluice.cluster.manifests import PLACEHOLDER, Manifest, parse, place, render, unpinned, validate
 from sluice.core.errors import SluiceError, ValidationErrors
 from support.kubernetes.manifests import SCHEMAS, overlay_text
 
@@ -39,9 +43,9 @@ UNKNOWN = {"apiVersion": "apps/v1", "kind": "Deploiment", "metadata": {"name": "
     ("documents", "words"),
     [
         ([], "nothing was rendered"),
-        ([rollout()], "no schema of argoproj"),
+        ([rollout()], "nor a schema has kind 'Rollout' in 'argoproj.io/v1alpha1'"),
         ([rollout(), rollout()], "twice"),
-        ([UNKNOWN], "no kind 'Deploiment' in 'apps/v1'"),
+        ([UNKNOWN], "has kind 'Deploiment' in 'apps/v1'"),
     ],
 )
 def test_what_is_not_known_twice_or_nothing_is_refused(tmp_path: Path, documents: list[Any], words: str) -> None:
@@ -78,3 +82,56 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
     assert right in text, "the line that this typo is made in has changed"
     with pytest.raises((ValidationErrors, SluiceError), match=named):
         validate(parse(text.replace(right, wrong, 1)), SCHEMAS)
+
+
+SUPPORT = Path(__file__).parents[2] / "support" / "kubernetes"
+KINDS, CASES = (parse((SUPPORT / name).read_text()) for name in ("kinds.yaml", "own_kind/cases.yaml"))
+DEFINITION = (SUPPORT / "own_kind" / "definition.yaml").read_text()
+
+
+@pytest.mark.parametrize("document", KINDS, ids=place)
+def test_a_kind_of_another_project_is_known_and_a_typo_in_it_refused(document: Manifest) -> None:
+    validate(KINDS, SCHEMAS)
+    key, value = next(iter(document["spec"].items()))
+    with pytest.raises(ValidationErrors, match=f"{place(document)}: .*{key}X"):
+        validate([{**document, "spec": {f"{key}X": value}}], SCHEMAS)
+
+
+def test_a_project_brings_a_kind_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    run, check = CliRunner().invoke, ["manifests", "check", str(SUPPORT / "own_kind")]
+    command = "'batch.example.com/v1'; `kubectl get crd NAME -o yaml | sluice manifests schema -` writes"
+    assert command in str(run(app, check).exception)
+    assert run(app, ["manifests", "schema", "-"], input=DEFINITION).exit_code == 0
+    assert "1 manifests, no fault" in run(app, check).output
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["fault"])
+def test_unknown_keys_are_refused_as_by_a_strict_api_server(tmp_path: Path, case: Manifest) -> None:
+    write_schemas(tmp_path, DEFINITION)
+    with pytest.raises(ValidationErrors, match=case["fault"]) if case["fault"] else nullcontext():
+        validate([case["document"]], tmp_path)
+
+
+NO_DEFINITIONS = (
+    "",
+    "words",
+    "a: [",
+    DEFINITION.replace("served: true", "served: no"),
+    DEFINITION.replace("Custom", ""),
+)
+
+
+@pytest.mark.parametrize("text", NO_DEFINITIONS, ids=range(5))
+def test_what_is_no_definition_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SluiceError, match="not a CustomResourceDefinition"):
+        write_schemas(tmp_path, text)
+
+
+def test_a_schema_is_written_into_its_folder_and_named_when_it_is_broken(tmp_path: Path) -> None:
+    path = write_schemas(tmp_path / "a", DEFINITION.replace("group: ", "group: ../"))[0]
+    path.write_text("<<<<")
+    with pytest.raises(SluiceError, match=f"a/{path.name}"):
+        validate([CASES[0]["document"]], tmp_path / "a")
