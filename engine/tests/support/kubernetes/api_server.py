@@ -216,8 +216,8 @@ class _Handler(QuietHandler):
             self._send(
                 200, {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}
             )
-        elif parts.path in self.api.objects:
-            self._send(200, self.api.objects[parts.path])
+        elif (path := parts.path.removesuffix("/status")) in self.api.objects:
+            self._send(200, self.api.objects[path])
         else:
             self._send(404, status(404, "NotFound", f'"{parts.path.rsplit("/", 1)[-1]}" not found'))
 
