@@ -21,8 +21,6 @@ from sluice.core.errors import SluiceError
 _REVISION = "rollout.argoproj.io/revision"
 _PROMOTED, _LEFT = "sluice/promoted", "sluice/rolled-back-from"
 _KEPT = 20
-# Annotations of components/notifications: those that aren't applied again are gone.
-_SUBSCRIPTION = "notifications.argoproj.io/subscribe."
 # On a Rollout of which no release was judged yet: the extra `first_release` writes it.
 UNJUDGED = "sluice/unjudged"
 
@@ -149,7 +147,7 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
     annotations = chosen.template["metadata"].get("annotations")
     about = {"labels": labels, **({"annotations": annotations} if annotations else {})}
     own = {key: value for key, value in (metadata.get("labels") or {}).items() if key != RELEASE_LABEL}
-    subscribed = {k: v for k, v in (metadata.get("annotations") or {}).items() if k.startswith(_SUBSCRIPTION)}
+    channels = {k: v for k, v in (metadata.get("annotations") or {}).items() if "argoproj.io/subscribe." in k}
     return {
         "apiVersion": document["apiVersion"],
         "kind": document["kind"],
@@ -157,7 +155,7 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "labels": {**own, **({RELEASE_LABEL: chosen.release} if chosen.release else {})},
-            **({"annotations": subscribed} if subscribed else {}),
+            **({"annotations": channels} if channels else {}),  # components/notifications: else they would be gone
         },
         "spec": {
             **spec,

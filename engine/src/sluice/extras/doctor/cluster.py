@@ -61,8 +61,8 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     def call(*words: str, text: str = "") -> tuple[int, str]:
         return run_program([*program, *words], text)
 
-    yield _kubernetes(call)
-    yield _version(call, "Argo Rollouts", "argo-rollouts", "1.9", "1.9")
+    yield _version(call, "Kubernetes", VERSIONS[0], VERSIONS[-1], "--raw", "/version")
+    yield _version(call, "Argo Rollouts", "1.9", "1.9", *_image_of("argo-rollouts"))
     words = ("no canary gets traffic", "write to Traefik 3")
     yield _flags(call, "Argo Rollouts: flags", "argo-rollouts", ARGO_FLAGS, words, _BRINGS["argoproj.io"])
     behind_traefik = False
@@ -78,7 +78,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         yield from _variables(call, scope, overlay, namespace, documents)
         behind_traefik |= any(one["apiVersion"].startswith("traefik.io/") for one in documents)
     if behind_traefik:
-        yield _version(call, "Traefik", "traefik", "3.7", "3.7")
+        yield _version(call, "Traefik", "3.7", "3.7", *_image_of("traefik"))
         # Traefik 3.7 joins namespace and name with a hyphen unless told otherwise, and logs a warning of it.
         words = ("objects of two namespaces can have one name in Traefik", "those of two namespaces differ")
         yield _flags(call, "Traefik: names", "traefik", [_SAFE_NAMING], words, _BRINGS["traefik.io"])
@@ -110,32 +110,25 @@ def _flags(call: _Call, what: str, name: str, flags: Sequence[str], words: tuple
     return Diagnosis(what, "missing", f"without {', '.join(absent)} {words[0]}", fix)
 
 
-def _kubernetes(call: _Call) -> Diagnosis:
-    code, said = call("get", "--raw", "/version")
+def _version(call: _Call, program: str, oldest: str, newest: str, *asked: str) -> Diagnosis:
+    """Check the version in what kubectl prints: that of the server, or the tag of an image."""
+    what, (code, said) = f"{program}: version", call("get", *asked)
     if code:
-        return unverified("Kubernetes: version", said, "run it again")
-    return _between("Kubernetes: version", json.loads(said)["gitVersion"], VERSIONS[0], VERSIONS[-1])
-
-
-def _version(call: _Call, program: str, name: str, oldest: str, newest: str) -> Diagnosis:
-    """Check the version in the image tag of a Deployment."""
-    what, listed = f"{program}: version", ("get", "deployments", "-A", "-l", f"app.kubernetes.io/name={name}")
-    code, said = call(*listed, "-o", "jsonpath={.items[0].spec.template.spec.containers[0].image}")
-    if code:
-        return unverified(what, said, f"kubectl {' '.join(listed)}")
-    return _between(what, said.partition("@")[0].rpartition("/")[2], oldest, newest)
-
-
-def _between(what: str, found: str, oldest: str, newest: str) -> Diagnosis:
-    number = re.search(r"v?(\d+)\.(\d+)", found)
-    if not number:
-        return unverified(what, f"{found or 'nothing'} names no version", f"Sluice is tested with {oldest} to {newest}")
-    at, first, last = (tuple(map(int, one)) for one in (number.groups(), oldest.split("."), newest.split(".")))
+        return unverified(what, said, f"kubectl get {' '.join(asked)}")
+    found = re.search(r'[:"](v?(\d+)\.(\d+)[^"@ ]*)', said)
+    if not found:
+        return unverified(what, f"no version in {said!r}", f"it is tested with {oldest} to {newest}: {_UPGRADING}")
+    at, first, last = (tuple(map(int, one)) for one in (found.groups()[1:], oldest.split("."), newest.split(".")))
     if at < first:
-        return Diagnosis(what, "missing", f"{found} is older than {oldest}", f"upgrade it: {_UPGRADING}")
+        return Diagnosis(what, "missing", f"{found[1]} is older than {oldest}", f"upgrade it: {_UPGRADING}")
     if at > last:
-        return unverified(what, f"{found} is newer than {newest}, the last one tested", f"read {_UPGRADING}")
-    return passed(what, found)
+        return unverified(what, f"{found[1]} is newer than {newest}, the last one tested", f"read {_UPGRADING}")
+    return passed(what, found[1])
+
+
+def _image_of(name: str) -> tuple[str, ...]:
+    image = "jsonpath={.items[*].spec.template.spec.containers[0].image}"
+    return ("deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", image)
 
 
 def _overlay(call: _Call, overlay: str, namespace: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:

@@ -65,7 +65,7 @@ def test_all_is_there(api: KubeApi) -> None:
     found = look()
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     assert {"API server", f"local: namespace {NAMESPACE}", f"local: Secret {NAMES.name}-keys"} <= set(found)
-    assert (found["Kubernetes: version"].found, found["Traefik: version"].found) == ("v1.34.1", "traefik:v3.7.9")
+    assert (found["Kubernetes: version"].found, found["Traefik: version"].found) == ("v1.34.1", "v3.7.9")
     assert {f"local: kinds of {group}" for group in ("argoproj.io", "traefik.io")} <= set(found)
     assert {method for method, _ in api.requests} == {"GET", "POST"}, "questions only"
 
@@ -111,10 +111,10 @@ def test_a_traefik_that_joins_names_of_two_namespaces_is_found(api: KubeApi) -> 
 @pytest.mark.parametrize(
     ("version", "state", "found"),
     [
-        (":v1.9.0@sha256:" + "1" * 64, "ok", "argo-rollouts:v1.9.0"),
-        (":v1.8.3", "missing", "argo-rollouts:v1.8.3 is older than 1.9"),
-        (":v1.10.0", "not verified", "argo-rollouts:v1.10.0 is newer than 1.9, the last one tested"),
-        ("@sha256:" + "1" * 64, "not verified", "argo-rollouts names no version"),
+        (":v1.9.0@sha256:" + "1" * 64, "ok", "v1.9.0"),
+        (":v1.8.3", "missing", "v1.8.3 is older than 1.9"),
+        (":v1.10.0", "not verified", "v1.10.0 is newer than 1.9, the last one tested"),
+        ("", "not verified", "no version in 'quay.io/argoproj/argo-rollouts'"),
     ],
 )
 def test_a_version_that_was_never_tested_is_found(api: KubeApi, version: str, state: str, found: str) -> None:
