@@ -114,7 +114,7 @@ def test_a_traefik_that_joins_names_of_two_namespaces_is_found(api: KubeApi) -> 
         (":v1.9.0@sha256:" + "1" * 64, "ok", "v1.9.0"),
         (":v1.8.3", "missing", "v1.8.3 is older than 1.9"),
         (":v1.10.0", "not verified", "v1.10.0 is newer than 1.9, the last one tested"),
-        ("", "not verified", "no version in 'quay.io/argoproj/argo-rollouts'"),
+        (":latest", "not verified", "no version in 'quay.io/argoproj/argo-rollouts:latest'"),
     ],
 )
 def test_a_version_that_was_never_tested_is_found(api: KubeApi, version: str, state: str, found: str) -> None:
