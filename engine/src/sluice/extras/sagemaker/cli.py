@@ -19,10 +19,14 @@ def endpoint_deploy() -> None:
     """Deploy the last approved model package, blue/green, and roll back if an alarm fires.
 
     Exit code 1 if it was rolled back or couldn't be created; the live one stays live."""
+    from sluice.core.settings import load_settings
     from sluice.extras.sagemaker.endpoint import deploy
     from sluice.extras.sagemaker.settings import require
+    from sluice.serving.settings import ServiceSettings
 
-    print(deploy(require(Workspace.find().config), print))
+    config = Workspace.find().config
+    context = load_settings(config / "service.yaml", ServiceSettings).llm.context
+    print(deploy(require(config), print, context=context))
 
 
 def gates_judge(

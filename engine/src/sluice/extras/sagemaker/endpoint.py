@@ -23,13 +23,15 @@ VARIANT = "live"
 FAILED = ("Failed", "OutOfService")
 
 
-def deploy(settings: SageMakerSettings, say: Say) -> str:
-    """Deploy what was approved last, or is approved meanwhile, and return the name of what serves."""
+def deploy(settings: SageMakerSettings, say: Say, *, context: int = 0) -> str:
+    """Deploy what was approved last, or is approved meanwhile, and return the name of what serves.
+
+    `context`: tokens that vLLM holds for a request, unless its environment says so; its own default fits few cards."""
     if settings.endpoint is None or not settings.serving_image:
         missing = "serving_image" if settings.endpoint else "endpoint"
         remedy = "engine/docs/reference/sagemaker.md has an example"
         raise SluiceError(f"config/sagemaker.yaml: {missing} is not set", remedy=remedy)
-    endpoint, group = _Endpoint(settings, settings.endpoint, say), settings.model_package_group
+    endpoint, group = _Endpoint(settings, settings.endpoint, say, context), settings.model_package_group
     while True:
         package = newest_approved(endpoint.sagemaker, group)
         with asking(endpoint.name):
@@ -41,8 +43,12 @@ def deploy(settings: SageMakerSettings, say: Say) -> str:
 
 
 class _Endpoint:
-    def __init__(self, settings: SageMakerSettings, wanted: EndpointSettings, say: Say) -> None:
+    def __init__(self, settings: SageMakerSettings, wanted: EndpointSettings, say: Say, context: int) -> None:
         self.settings, self.wanted, self.name, self.say = settings, wanted, wanted.name, say
+        variables = wanted.components.environment if wanted.components else wanted.environment
+        limited = context and any(name.startswith("SM_VLLM_") for name in variables)
+        self.environment = ({"SM_VLLM_MAX_MODEL_LEN": str(context)} if limited else {}) | variables
+        self.runs = {"ExecutionRoleArn": settings.role, **_filled(VpcConfig=settings.vpc)}
         services = ("sagemaker", "cloudwatch", "application-autoscaling", "s3")
         self.sagemaker, self.cloudwatch, self.scaling, self.s3 = (client(one, settings.region) for one in services)
         self.tags = _filled(Tags=settings.aws_tags)
@@ -78,26 +84,22 @@ class _Endpoint:
             "InitialInstanceCount": wanted.instances,
             "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
             **wanted.startup,
-            **_filled(VolumeSizeInGB=wanted.volume_gb, InferenceAmiVersion=wanted.ami),
+            **_filled(VolumeSizeInGB=wanted.volume_gb, InferenceAmiVersion=settings.endpoint_ami),
         }
         config = {"ProductionVariants": [variant], **_filled(KmsKeyId=settings.kms_key), **self.tags}
-        runs = {"ExecutionRoleArn": settings.role, **_filled(VpcConfig=settings.vpc)}
         if wanted.components:
             least, most = wanted.sizes
             variant["InitialInstanceCount"] = max(1, least)
-            variant["ManagedInstanceScaling"] = {
-                "Status": "ENABLED",
-                "MinInstanceCount": least,
-                "MaxInstanceCount": most,
-            }
-            config |= runs
+            bounds = {"MinInstanceCount": least, "MaxInstanceCount": most}
+            variant["ManagedInstanceScaling"] = {"Status": "ENABLED", **bounds}
+            config |= self.runs
             name = f"{self.name}-{digest_of(config):.8}"
         else:
             (registered,) = package["InferenceSpecification"]["Containers"]
             container: dict[str, Any] = {"ModelPackageName": package["ModelPackageArn"]}
             if registered["Image"] != settings.serving_image:  # registered before that was named, or with another
                 container = {"Image": settings.serving_image, "ModelDataUrl": registered["ModelDataUrl"]}
-            model = {"PrimaryContainer": container | {"Environment": wanted.environment}, **runs, **self.tags}
+            model = {"PrimaryContainer": container | {"Environment": self.environment}, **self.runs, **self.tags}
             name = f"{self.name}-{package['ModelPackageVersion']}-{digest_of([config, model]):.8}"
             variant["ModelName"] = name
             self._create("Model", name, **model)
@@ -124,14 +126,16 @@ class _Endpoint:
     def _serve_adapter(self, components: EndpointComponents, package: dict[str, Any]) -> str:
         """Serve the adapter of a package beside those before it; the oldest ones above `keep` are deleted."""
         artifact = send_peft(self.s3, self.settings, package)
-        model = {
-            "Container": {"Image": self.settings.serving_image, "Environment": components.environment},
-            "StartupParameters": self.wanted.startup,
-            "ComputeResourceRequirements": {
-                "NumberOfAcceleratorDevicesRequired": components.accelerators,
-                "MinMemoryRequiredInMb": components.memory_mb,
-            },
-        }
+        container: dict[str, Any] = {"Image": self.settings.serving_image, "Environment": self.environment}
+        if components.base:  # a component's own container would take an archive alone
+            weights = {"S3Uri": components.base, "S3DataType": "S3Prefix", "CompressionType": "None"}
+            container["ModelDataSource"] = {"S3DataSource": weights}
+        runs = {"PrimaryContainer": container, **self.runs, **self.tags}
+        name = f"{self.name}-base-{digest_of(runs):.8}"
+        self._create("Model", name, **runs)
+        needs = {"MinMemoryRequiredInMb": components.memory_mb}
+        needs["NumberOfAcceleratorDevicesRequired"] = components.accelerators
+        model = {"ModelName": name, "StartupParameters": self.wanted.startup, "ComputeResourceRequirements": needs}
         base = f"{self.name}-base-{digest_of(model):.8}"
         copies = {"VariantName": VARIANT, "RuntimeConfig": {"CopyCount": max(1, self.wanted.sizes[0])}}
         common = {"EndpointName": self.name, **self.tags}

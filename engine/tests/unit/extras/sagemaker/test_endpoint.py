@@ -10,14 +10,14 @@ import pytest
 
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.extras.sagemaker.endpoint import deploy
-from sluice.extras.sagemaker.settings import require
+from sluice.extras.sagemaker.settings import CUDA_13_AMI, require
 from support.aws.endpoint_service import Thing
 from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import BUCKET, IMAGE, SERVING_IMAGE, make_alarm, make_package, write_settings
 from support.aws.service_model import REQUESTS
 
 NAME = "sluice-assistant"
-ENDPOINT = {"name": NAME, "instance_type": "ml.m5.xlarge", "wait_seconds": 300, "alarms": ["errors", "latency"]}
+ENDPOINT = {"name": NAME, "instance_type": "ml.g5.xlarge", "wait_seconds": 300, "alarms": ["errors", "latency"]}
 
 
 @pytest.fixture
@@ -101,9 +101,9 @@ def test_the_next_one_moves_a_share_first_and_goes_back_by_alarms(played: Played
 
 def test_a_model_of_gigabytes_has_the_time_and_the_variables_that_it_needs(played: Played, run: Deploy) -> None:
     approved()
-    ami = "al2-ami-sagemaker-inference-gpu-2"
+    ami = CUDA_13_AMI
     environment = {"SM_VLLM_MODEL": "Qwen/Qwen3-8B"}
-    run(environment=environment, startup_seconds=3600, volume_gb=256, ami=ami)
+    run(environment=environment, startup_seconds=3600, volume_gb=256)
     (config,) = played.asked("CreateEndpointConfig")
     (variant,) = config["ProductionVariants"]
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 3600

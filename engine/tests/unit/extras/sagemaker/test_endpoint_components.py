@@ -17,7 +17,7 @@ from botocore.model import OperationModel
 
 from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.endpoint import deploy
-from sluice.extras.sagemaker.settings import EndpointComponents, require
+from sluice.extras.sagemaker.settings import CUDA_13_AMI, EndpointComponents, require
 from support.aws import role_policies
 from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import BUCKET, SERVING_IMAGE, archive, make_alarm, make_package, write_settings
@@ -89,7 +89,9 @@ def test_a_base_and_the_adapter_of_the_package_are_served(played: Played, run: D
     approved(b"one")
     served = run()
     base, adapter = played.asked("CreateInferenceComponent")
-    assert base["Specification"]["Container"] == {"Image": SERVING_IMAGE, "Environment": COMPONENTS["environment"]}
+    (model,) = played.asked("CreateModel")
+    assert model["PrimaryContainer"] == {"Image": SERVING_IMAGE, "Environment": COMPONENTS["environment"]}
+    assert base["Specification"]["ModelName"] == model["ModelName"]
     assert adapter["InferenceComponentName"] == served
     assert adapter["Specification"]["BaseInferenceComponentName"] == base["InferenceComponentName"]
     key = adapter["Specification"]["Container"]["ArtifactUrl"].removeprefix(f"s3://{BUCKET}/")
@@ -102,6 +104,43 @@ def test_a_base_and_the_adapter_of_the_package_are_served(played: Played, run: D
     assert variant["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 4}
     assert run() == served
     assert played.count("CreateInferenceComponent") == 2
+
+
+def test_a_base_of_the_bucket_is_mounted_with_a_context_that_the_service_asks_for(
+    played: Played, tmp_path: Path
+) -> None:
+    """SageMaker puts the files of a ModelDataSource into /opt/ml/model, which a gated model needs no token for."""
+    approved(b"one")
+    base = f"s3://{BUCKET}/llama-8b/weights/"
+    mounted = COMPONENTS | {"base": base, "environment": {"SM_VLLM_MODEL": "/opt/ml/model", **LORA}}
+    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=ENDPOINT | {"components": mounted})
+    deploy(require(tmp_path), lambda _: None, context=4096)
+    (model,) = played.asked("CreateModel")
+    source = {"S3Uri": base, "S3DataType": "S3Prefix", "CompressionType": "None"}
+    assert model["PrimaryContainer"]["ModelDataSource"] == {"S3DataSource": source}
+    assert model["PrimaryContainer"]["Environment"] == mounted["environment"] | {"SM_VLLM_MAX_MODEL_LEN": "4096"}
+    for wrong in ({"base": base}, {"environment": mounted["environment"]}):
+        write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=ENDPOINT | {"components": COMPONENTS | wrong})
+        with pytest.raises(SluiceError, match="go together"):
+            require(tmp_path)
+
+
+def test_an_image_for_cuda_13_gets_its_driver_or_is_refused(played: Played, run: Deploy, tmp_path: Path) -> None:
+    approved(b"one")
+    run()
+    (config,) = played.asked("CreateEndpointConfig")
+    (variant,) = config["ProductionVariants"]
+    assert variant["InferenceAmiVersion"] == CUDA_13_AMI
+    plain = ENDPOINT | {"components": COMPONENTS}
+    for wrong, said in (
+        ({"ami": "al2-ami-sagemaker-inference-gpu-3-1"}, "older"),
+        ({"instance_type": "ml.g7e.2xlarge"}, "none"),
+    ):
+        write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | wrong)
+        with pytest.raises(SluiceError, match=f"driver of CUDA 13.*{said}"):
+            require(tmp_path)
+    write_settings(tmp_path, serving_image=SERVING_IMAGE.replace("cu130", "cu129"), endpoint=plain)
+    assert require(tmp_path).endpoint_ami == ""
 
 
 def test_a_vllm_that_would_take_no_adapter_is_refused_before_anything_is_made(played: Played, run: Deploy) -> None:
@@ -166,7 +205,7 @@ def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     for weights in (b"one", b"two"):
         approved(weights)
         run(keep=1)
-    plain: dict[str, Any] = {"name": "sluice-plain", "instance_type": "ml.m5.xlarge", "alarms": ["errors"]}
+    plain: dict[str, Any] = {"name": "sluice-plain", "instance_type": "ml.g5.xlarge", "alarms": ["errors"]}
     plain["scaling"] = {"least": 2, "most": 4, "requests": 1}
     for instances in (2, 3):
         deployed(tmp_path, plain | {"instances": instances})
