@@ -192,7 +192,7 @@ def test_a_cluster_is_that_of_the_environment(github: Repository) -> None:
 
 
 # With one of these a step does more; without it nothing is left out that the run was for.
-SIGN_IN = {"AWS_ROLE_ARN", "SLUICE_TRAIN_ON"}
+SIGN_IN = {"AWS_ROLE_ARN", "SLUICE_SERVE_ON", "SLUICE_TRAIN_ON"}
 
 
 @pytest.mark.parametrize("name", ["release.yml", "deploy-release.yml", "rollback.yml"])
@@ -206,6 +206,19 @@ def test_what_a_run_leaves_out_names_the_variable(github: Repository, name: str)
     deciding = set(re.findall(r"\bvars\.([A-Z_]+)", " ".join(conditions))) - SIGN_IN
     assert deciding
     assert [variable for variable in deciding if variable not in said] == []
+
+
+def test_an_endpoint_follows_what_was_promoted_and_its_failure_takes_nothing_back(github: Repository) -> None:
+    jobs = {file.name: file.jobs for file in github.workflows}
+    for steps in (jobs["deploy-release.yml"]["deploy"]["steps"], jobs["rollback.yml"]["rollback"]["steps"]):
+        assert "sluice release" in steps[-2]["run"]
+        assert steps[-1]["run"].endswith("sluice endpoint deploy")
+        assert steps[-1]["if"] == "vars.SLUICE_SERVE_ON == 'sagemaker'"
+    conclude, issue = (step["if"] for step in jobs["release.yml"]["stopped"]["steps"][-2:])
+    for live, noted in (("true", False), ("false", True)):
+        production = {"result": "failure", "outputs": {"live": live}}
+        needs = {"needs": {"staging": {"result": "success"}, "production": production}}
+        assert (evaluate(conclude, needs), evaluate(issue, needs)) == (noted, not noted)
 
 
 @pytest.mark.parametrize("path", review._INPUTS)

@@ -27,7 +27,11 @@ def account_checks(place: DiagnosisScope, client: Client, stack: str) -> Iterato
 
 def variables() -> dict[str, str]:
     """Return the optional variables of the workflows, and what each is for."""
-    return {"SLUICE_TRAIN_ON": "`sagemaker`: release.yml trains there (engine/docs/reference/sagemaker.md)"}
+    page = "(engine/docs/reference/sagemaker.md)"
+    return {
+        "SLUICE_TRAIN_ON": f"`sagemaker`: release.yml trains there {page}",
+        "SLUICE_SERVE_ON": f"`sagemaker`: a promotion deploys the approved package to the endpoint {page}",
+    }
 
 
 def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
