@@ -55,6 +55,10 @@ def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callabl
     spot = "spot training" if jobs.train.spot else "training"
     usages = {f"{jobs.train.instance_type} for {spot} job usage": jobs.train.instances}
     usages |= {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
+    if endpoint := settings.endpoint:
+        # A blue/green deployment has the old machines and the new ones; components change in place.
+        usages[f"{endpoint.instance_type} for endpoint usage"] = endpoint.sizes[1] * (1 if endpoint.components else 2)
+        yield "budget", partial(_budget, client, account, f"{endpoint.name}-sagemaker")
     for usage, wanted in usages.items():  # AWS's name, and how many machines a run takes at a time
         yield f"quota {usage}", partial(_quota, client, usage, wanted)
 
@@ -90,8 +94,18 @@ def _image(client: Client, what: str, image: re.Match[str], account: str) -> Dia
     return passed(what, image[0])
 
 
+def _budget(client: Client, account: str, name: str) -> Diagnosis:
+    pages = client("budgets").get_paginator("describe_budgets").paginate(AccountId=account)
+    if found := next((one for page in pages for one in page.get("Budgets", ()) if one["BudgetName"] == name), None):
+        return passed("budget", f"{found['BudgetLimit']['Amount']} {found['BudgetLimit']['Unit']} a month")
+    fix = "MonthlyUsd and Mail of engine/aws/endpoint.yaml make one"
+    return Diagnosis("budget", "optional", "nobody is told what SageMaker costs in a month", fix)
+
+
 def _quota(client: Client, usage: str, wanted: int) -> Diagnosis:
-    pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    quotas = client("service-quotas")
+    lists = ("list_service_quotas", "list_aws_default_service_quotas")  # the first may leave out what nobody raised
+    pages = (page for one in lists for page in quotas.get_paginator(one).paginate(ServiceCode="sagemaker"))
     found = next((one for page in pages for one in page["Quotas"] if one["QuotaName"] == usage), None)
     value = int(found["Value"]) if found else 0
     if value < wanted:

@@ -13,6 +13,8 @@ from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.sagemaker.doctor import checks
 from support.aws.moto_server import aws_server
 from support.aws.sagemaker_runs import BUCKET, REGION, ROLE, write_settings
+from unit.aws.conftest import TEMPLATE
+from unit.aws.test_bootstrap import template
 from unit.core.starter import STARTER
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training:1"
@@ -34,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> It
 
 
 def look(place: DiagnosisScope, **quotas: float) -> dict[str, Diagnosis]:
-    """`quotas`: of processing and spot training; 4 and 1 where they are not named."""
+    """`quotas`: of processing and spot training; 4 and 1 where they are not named. That of endpoints is a default."""
     values = {"processing": 4.0, "spot": 1.0, **quotas}
     listed = [
         {"QuotaName": "ml.m5.xlarge for processing job usage", "QuotaCode": "L-1", "Value": values["processing"]},
@@ -46,6 +48,8 @@ def look(place: DiagnosisScope, **quotas: float) -> dict[str, Diagnosis]:
         if service == "service-quotas":
             stub = Stubber(made)
             stub.add_response("list_service_quotas", {"Quotas": listed}, {"ServiceCode": "sagemaker"})
+            defaults = [{"QuotaName": "ml.g5.xlarge for endpoint usage", "QuotaCode": "L-3", "Value": 2.0}]
+            stub.add_response("list_aws_default_service_quotas", {"Quotas": defaults}, {"ServiceCode": "sagemaker"})
             stub.activate()
         return made
 
@@ -69,6 +73,21 @@ def test_a_quota_of_none_is_found_with_the_command_that_asks_for_more(place: Dia
     found = look(place, spot=0)["quota ml.m5.xlarge for spot training job usage"]
     assert (found.state, found.found) == ("missing", "0, and a run takes 1")
     assert "--quota-code L-2 --desired-value 1" in found.fix
+
+
+def test_an_endpoint_has_a_quota_for_old_and_new_machines_and_a_budget(place: DiagnosisScope) -> None:
+    endpoint = {"name": "sluice-assistant", "instance_type": "ml.g5.xlarge", "alarms": ["errors"]}
+    write_settings(place.root / "config", image=IMAGE, endpoint=endpoint)
+    found = look(place)
+    assert found["quota ml.g5.xlarge for endpoint usage"].found == "2, and a run takes 4"
+    assert "--quota-code L-3 --desired-value 4" in found["quota ml.g5.xlarge for endpoint usage"].fix
+    assert (found["budget"].state, "MonthlyUsd" in found["budget"].fix) == ("optional", True)
+    properties = template(TEMPLATE.with_name("endpoint.yaml"))["Resources"]["Budget"]["Properties"]["Budget"]
+    assert "${Endpoint}-sagemaker" in str(properties["BudgetName"])
+    made = {"BudgetName": "sluice-assistant-sagemaker", "BudgetLimit": {"Amount": "900", "Unit": "USD"}}
+    kind: Any = {"TimeUnit": properties["TimeUnit"], "BudgetType": properties["BudgetType"]}
+    boto3.client("budgets").create_budget(AccountId="123456789012", Budget=made | kind)
+    assert (look(place)["budget"].state, look(place)["budget"].found) == ("ok", "900 USD a month")
 
 
 def test_another_region_role_and_image_are_found(place: DiagnosisScope) -> None:
