@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError
@@ -28,11 +29,14 @@ from sluice.release.environment_record import open_record
 
 # The SDK has an environment of its own, beside the programs of this one: engine/docs/decisions/sagemaker-sdk.md.
 SDK = Path(".venv") / "sagemaker" / "bin" / "python"
-# GPUs of a machine by its size.
+# GPUs of a machine by its size: EC2's pages on accelerated computing.
 _SMALL = {"xlarge": 1, "2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "16xlarge": 1, "12xlarge": 4, "24xlarge": 4}
 _GPUS = {family: {**_SMALL, "48xlarge": 8} for family in ("g4dn", "g5", "g6", "g6e")}
 _GPUS |= {"p3": {"2xlarge": 1, "8xlarge": 4, "16xlarge": 8}, "p4d": {"24xlarge": 8}, "p4de": {"24xlarge": 8}}
-_GPUS |= {family: {"4xlarge": 1, "48xlarge": 8} for family in ("p5", "p5e", "p5en")}
+_GPUS |= {family: {"4xlarge": 1, "48xlarge": 8} for family in ("p5", "p5e", "p5en", "p6-b200", "p6-b300")}
+_GPUS |= {"p6e-gb200": {"36xlarge": 4}, "p3dn": {"24xlarge": 8}}
+_GPUS |= {family: {"2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "48xlarge": 8} for family in ("g7", "g7e")}
+_GPUS["g7e"] |= {"12xlarge": 2, "24xlarge": 4}
 _WITHOUT_GPU = "cmrt"  # first letters of families
 
 
@@ -75,6 +79,7 @@ def _start(
     params = load_params(workspace.params, "train", TrainingParameters)
     require_releasable(params)
     require_consistent(workspace, params)
+    _require_processing(settings, account.sagemaker)
     _require_shareable(params, settings, say)
     if gpus_of(settings.jobs.train.instance_type):
         for line in plan(workspace, training_processes(workspace)):
@@ -94,6 +99,19 @@ def _start(
     _upsert(workspace)
     given["Recipe"] = recipe[:32]
     return pipeline_runs.start(account.sagemaker, settings.pipeline, recipe, given, attempt=attempt)
+
+
+def _require_processing(settings: SageMakerSettings, sagemaker: Any) -> None:
+    """Refuse a machine that trains but takes no processing job, by the service's model; AWS would, after training."""
+    model = sagemaker.meta.service_model
+    trains, processes = (set(model.shape_for(f"{kind}InstanceType").enum) for kind in ("Training", "Processing"))
+    for step in ("process", "evaluate"):
+        machine = getattr(settings.jobs, step).instance_type
+        if machine in trains - processes:
+            raise SluiceError(
+                f"config/sagemaker.yaml: jobs.{step}: {machine} takes training jobs alone",
+                remedy="name one that processes too, of g5, g6, g6e or g7e; nothing was started",
+            )
 
 
 def _require_shareable(params: TrainingParameters, settings: SageMakerSettings, say: Say) -> None:

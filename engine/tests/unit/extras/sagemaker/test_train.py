@@ -29,7 +29,7 @@ from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc_pipeline import command, environment
 from support.aws.played_sagemaker import Look, Played
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, jobs_with, make_jobs, step, write_settings
-from support.aws.service_model import REQUESTS
+from support.aws.service_model import REQUESTS, service
 from unit.extras.finetune.tiny import LLAMA_8B, edited, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
 
@@ -332,6 +332,25 @@ def test_processes_that_cannot_share_a_step_are_refused_before_anything_is_paid_
     with pytest.raises(SluiceError, match=said):
         train()
     assert not played.started
+
+
+@pytest.mark.parametrize("machine", ["ml.p4d.24xlarge", "ml.p5.48xlarge", "ml.p6-b200.48xlarge"])
+def test_a_machine_that_takes_no_processing_job_is_refused_before_anything_is_paid_for(
+    workspace: Workspace, played: Played, train: Train, machine: str
+) -> None:
+    jobs = jobs_with()
+    jobs["evaluate"]["instance_type"] = machine
+    write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, machine: 0.1})
+    with pytest.raises(SluiceError, match=r"jobs\.evaluate: .* takes training jobs alone"):
+        train()
+    assert not played.started
+
+
+def test_the_gpus_of_each_machine_that_sagemaker_trains_on_are_known() -> None:
+    listed = service("sagemaker").shape_for("TrainingInstanceType").enum
+    unknown = {one for one in listed if one.split(".")[1][0] in "gp" and remote.gpus_of(one) is None}
+    # Older than what PyTorch supports; and two that no page of AWS at hand counts.
+    assert {one for one in unknown if not one.startswith("ml.p2.")} == {"ml.g7.12xlarge", "ml.g7.24xlarge"}
 
 
 def test_a_dry_run_for_these_machines_says_what_each_process_needs(
