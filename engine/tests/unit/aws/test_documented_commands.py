@@ -130,3 +130,9 @@ def test_a_file_of_a_walk_is_taken_by_its_settings(page: Path, tmp_path: Path) -
     assert load("sagemaker", "settings:require")(config).endpoint
     load_models(config / "models.yaml")
     load_providers(config / "providers.yaml", roles=Models.roles())
+
+
+def test_the_chart_of_traefik_on_eks_is_the_one_that_kind_has() -> None:
+    chart = re.search(r'TRAEFIK_CHART = "([\d.]+)"', (ROOT / "engine" / "scripts" / "make_kind.py").read_text())
+    assert chart
+    assert f"--version {chart[1]} " in (ROOT / "engine" / "docs" / "first-cluster.md").read_text()

@@ -25,8 +25,8 @@ def endpoint_deploy() -> None:
     from sluice.serving.settings import ServiceSettings
 
     config = Workspace.find().config
-    context = load_settings(config / "service.yaml", ServiceSettings).llm.context
-    print(deploy(require(config), print, context=context))
+    service = load_settings(config / "service.yaml", ServiceSettings)
+    print(deploy(require(config), print, context=service.llm.context))
 
 
 def gates_judge(

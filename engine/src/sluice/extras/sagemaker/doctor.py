@@ -27,10 +27,9 @@ def account_checks(place: DiagnosisScope, client: Client, stack: str) -> Iterato
 
 def variables() -> dict[str, str]:
     """Return the optional variables of the workflows, and what each is for."""
-    page = "(engine/docs/reference/sagemaker.md)"
     return {
-        "SLUICE_TRAIN_ON": f"`sagemaker`: release.yml trains there {page}",
-        "SLUICE_SERVE_ON": f"`sagemaker`: a promotion deploys the approved package to the endpoint {page}",
+        "SLUICE_TRAIN_ON": "`sagemaker`: release.yml trains there (engine/docs/reference/sagemaker.md)",
+        "SLUICE_SERVE_ON": "`sagemaker`: a promotion deploys to the endpoint (engine/docs/reference/sagemaker.md)",
     }
 
 
@@ -98,8 +97,7 @@ def _budget(client: Client, account: str, name: str) -> Diagnosis:
     pages = client("budgets").get_paginator("describe_budgets").paginate(AccountId=account)
     if found := next((one for page in pages for one in page.get("Budgets", ()) if one["BudgetName"] == name), None):
         return passed("budget", f"{found['BudgetLimit']['Amount']} {found['BudgetLimit']['Unit']} a month")
-    fix = "MonthlyUsd and Mail of engine/aws/endpoint.yaml make one"
-    return Diagnosis("budget", "optional", "nobody is told what SageMaker costs in a month", fix)
+    return Diagnosis("budget", "optional", f"no {name}", "MonthlyUsd and Mail of engine/aws/endpoint.yaml make one")
 
 
 def _quota(client: Client, usage: str, wanted: int) -> Diagnosis:

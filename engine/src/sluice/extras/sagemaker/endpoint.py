@@ -133,8 +133,8 @@ class _Endpoint:
         runs = {"PrimaryContainer": container, **self.runs, **self.tags}
         name = f"{self.name}-base-{digest_of(runs):.8}"
         self._create("Model", name, **runs)
-        needs = {"MinMemoryRequiredInMb": components.memory_mb}
-        needs["NumberOfAcceleratorDevicesRequired"] = components.accelerators
+        devices, memory = "NumberOfAcceleratorDevicesRequired", "MinMemoryRequiredInMb"
+        needs = {devices: components.accelerators, memory: components.memory_mb}
         model = {"ModelName": name, "StartupParameters": self.wanted.startup, "ComputeResourceRequirements": needs}
         base = f"{self.name}-base-{digest_of(model):.8}"
         copies = {"VariantName": VARIANT, "RuntimeConfig": {"CopyCount": max(1, self.wanted.sizes[0])}}

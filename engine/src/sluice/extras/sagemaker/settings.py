@@ -20,8 +20,7 @@ _NEEDED = ("region", "role", "bucket", "image")
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 # Variables of AWS's image for vLLM; LMI takes adapters by itself.
 _TAKES_ADAPTERS = ("SM_VLLM_ENABLE_LORA", "VLLM_ALLOW_RUNTIME_LORA_UPDATING")
-# sagemaker-serve 1.27.0, serve/model_builder_servers.py: the machine image whose driver runs CUDA 13, and the machines
-# that AWS documents it for. Other images have older drivers, and such a container ends before it logs anything.
+# By ModelBuilder of sagemaker-serve 1.27.0: the machine image with the driver of CUDA 13, and the machines it is for.
 _CUDA_13 = re.compile(r"[-:]cu13\d")
 CUDA_13_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 CUDA_13_MACHINES = ("g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5", "p5e", "p5en")
@@ -60,10 +59,9 @@ class EndpointScaling(Settings):
 class EndpointComponents(Settings):
     """Inference components: a base model in `serving_image`, and each approved package as an adapter of it.
 
-    `base`: folder of the bucket with its weights, for models that need a licence or a token; else `environment` names
-    it on the hub. `environment`: of the base's container, which names the model and that it takes adapters;
-    `accelerators`, `memory_mb`: of a machine, for each copy; `keep`: adapters that stay, so that a release can be gone
-    back to.
+    `base`: folder of the bucket with its weights, if the hub wants a token. `environment`: of the base's container,
+    which names the model and that it takes adapters; `accelerators`, `memory_mb`: of a machine, for each copy;
+    `keep`: adapters that stay, so that a release can be gone back to.
     """
 
     base: str = Field("", pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(\S+/)?)?$", max_length=1024)
@@ -212,17 +210,16 @@ class SageMakerSettings(Settings):
     def _has_the_driver(self) -> Self:
         if self.endpoint and _CUDA_13.search(self.serving_image) and self.endpoint_ami != CUDA_13_AMI:
             machine, ami = self.endpoint.instance_type, self.endpoint.ami
-            wrong = f"ami {ami} has an older one" if ami else f"AWS documents none for {machine}: name its ami"
+            wrong = f"ami {ami} has an older one" if ami else f"AWS documents none for {machine}"
             raise ValueError(f"endpoint: serving_image needs the driver of CUDA 13 ({CUDA_13_AMI}), and {wrong}")
         return self
 
     @property
     def endpoint_ami(self) -> str:
         """The image of an endpoint's machines; empty for SageMaker's default."""
-        if self.endpoint is None or self.endpoint.ami:
+        if not self.endpoint or self.endpoint.ami or not _CUDA_13.search(self.serving_image):
             return self.endpoint.ami if self.endpoint else ""
-        family = self.endpoint.instance_type.split(".")[1]
-        return CUDA_13_AMI if _CUDA_13.search(self.serving_image) and family in CUDA_13_MACHINES else ""
+        return CUDA_13_AMI if self.endpoint.instance_type.split(".")[1] in CUDA_13_MACHINES else ""
 
     @property
     def vpc(self) -> dict[str, list[str]]:

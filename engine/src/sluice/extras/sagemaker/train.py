@@ -106,12 +106,9 @@ def _require_processing(settings: SageMakerSettings, sagemaker: Any) -> None:
     model = sagemaker.meta.service_model
     trains, processes = (set(model.shape_for(f"{kind}InstanceType").enum) for kind in ("Training", "Processing"))
     for step in ("process", "evaluate"):
-        machine = getattr(settings.jobs, step).instance_type
-        if machine in trains - processes:
-            raise SluiceError(
-                f"config/sagemaker.yaml: jobs.{step}: {machine} takes training jobs alone",
-                remedy="name one that processes too, of g5, g6, g6e or g7e; nothing was started",
-            )
+        if (machine := getattr(settings.jobs, step).instance_type) in trains - processes:
+            remedy = "name one that processes too, of g5, g6, g6e or g7e; nothing was started"
+            raise SluiceError(f"config/sagemaker.yaml: jobs.{step}: {machine} takes training jobs alone", remedy=remedy)
 
 
 def _require_shareable(params: TrainingParameters, settings: SageMakerSettings, say: Say) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.extras.sagemaker.settings import CUDA_13_AMI, CUDA_13_MACHINES, SageMakerSettings
+from sluice.extras.sagemaker.settings import CUDA_13_AMI, CUDA_13_MACHINES
 from support.aws.sagemaker_runs import PYTHON, ROOT, SERVING_IMAGE
-from support.aws.service_model import service
 from unit.aws.test_documented_commands import WALKS, files
 
 PAGES = [page for page in WALKS if page.is_file()]
@@ -52,15 +51,6 @@ def test_the_driver_of_cuda_13_is_the_sdk_s(sdk: Path) -> None:
     listed = re.search(r"_CUDA_13_INFERENCE_AMI_COMPATIBLE_FAMILIES = frozenset\((.*?)\)", text, re.S)
     assert listed
     assert set(re.findall(r'"ml\.(\w+)"', listed[1])) == set(CUDA_13_MACHINES)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_machine_of_a_page_exists_and_has_the_driver(page: Path) -> None:
-    given = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text()) | documented(page)
-    settings = SageMakerSettings.model_validate(given)
-    assert settings.endpoint
-    assert settings.endpoint.instance_type in service("sagemaker").shape_for("ProductionVariantInstanceType").enum
-    assert settings.endpoint_ami in service("sagemaker").shape_for("ProductionVariantInferenceAmiVersion").enum
 
 
 def test_the_8b_fits_its_card_with_the_context_of_the_service_and_not_with_its_own() -> None:
