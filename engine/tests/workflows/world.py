@@ -158,7 +158,7 @@ def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[Wor
             variables |= {"EKS_CLUSTER": "played", "SLUICE_IMAGE_BASE": "base@sha256:" + "0" * 64}
             variables |= {"AWS_ROLE_ARN": "arn:aws:iam::000000000000:role/played", "AWS_REGION": "us-east-1"}
             variables |= {"AWS_EVALUATION_ROLE_ARN": "arn:aws:iam::000000000000:role/evaluation"}
-            variables |= {"SLUICE_TRAIN_ON": "sagemaker"}
+            variables |= {"SLUICE_TRAIN_ON": "sagemaker", "SLUICE_SERVE_ON": "sagemaker"}
         runner = Runner(scratch.root, folder / "home", place, environment)
         yield World(scratch, github, clusters, runner, variables)
 
