@@ -212,7 +212,8 @@ def test_a_bad_release_is_stopped_by_the_first_judge_that_finds_it_bad(
     assert f"{cluster.id(release)} in e2e: stopped" in cluster.site.checkout.summary.read_text()
     assert ended.stopped_by(judge), "the reason is named"
     assert "what was live stays live" in ended.said
-    assert ended.weights == ([] if judge == "quality" else [10, 0]), "no visitor meets what quality has stopped"
+    shown = [weight for weight in ended.weights if weight]
+    assert shown == ([] if judge == "quality" else [10]), "no visitor meets what quality has stopped"
     assert cluster.site.live() == cluster.id("good")
 
 
@@ -244,14 +245,22 @@ def test_after_three_stops_a_rollback_takes_the_release_out_and_another_goes_bac
     assert cluster.site.rollback(cluster.id("first")).said.count("nothing changed") == 1
 
 
-def test_a_rollback_is_undone_through_the_steps_of_a_canary(cluster: Cluster) -> None:
-    """Only an older ReplicaSet is gone back to without them (rollout/sync.go:905-935)."""
+def test_a_rollback_is_undone_without_analyses(cluster: Cluster) -> None:
+    """By its own two steps: all pods first, then all visitors (rollout/trafficrouting.go:248-264)."""
     if cluster.nodes:
         cluster.nodes.verdicts = {}
     ended = cluster.site.rollback(cluster.id("good"))
     assert ended.status == 0
-    assert "runs the steps of the canary" in ended.said
-    assert cluster.by_steps(ended)
+    assert not re.search(r"^\S+ +analysis ", ended.said, re.MULTILINE)
+    assert not [weight for weight in ended.weights if 0 < weight < 100]
+    assert cluster.site.live() == cluster.id("good")
+
+
+def test_a_stopped_release_by_name_after_an_undo(cluster: Cluster) -> None:
+    """A rollback renumbers what it goes back to (rollout/sync.go:57-92), and the stopped one is then the oldest."""
+    ended = cluster.site.rollback(cluster.id("failing"))
+    assert ended.status == 1
+    assert "was never promoted here" in ended.said
     assert cluster.site.live() == cluster.id("good")
 
 

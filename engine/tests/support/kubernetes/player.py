@@ -6,6 +6,8 @@ the Rollout. What starts a story is what started it in the recording: another po
 person, an abort that is taken back, `promoteFull`. A look at a Rollout, a Job or an analysis through the API plays the
 next look, so whoever watches sees every state, and the half minutes of pauses are not waited for.
 
+`rolled-back.json` is no recording: it follows the source that it names.
+
 Hashes, revisions, generations and Jobs get the names that they have here, and numbers of pods are those of the one pod
 of the recordings times `spec.replicas`. The recordings hold no pods: they follow from their ReplicaSets.
 """
@@ -25,6 +27,7 @@ Object = dict[str, Any]
 HASH, RELEASE = "rollouts-pod-template-hash", "app.kubernetes.io/version"
 REVISION, DEADLINE = "rollout.argoproj.io/revision", "scale-down-deadline"
 _CONTROLLER = "rollouts-controller"
+ROLLBACK = [{"setCanaryScale": {"weight": 100}}, {"setWeight": 100}]
 
 
 @cache
@@ -134,8 +137,7 @@ class _Stage:
             return ""  # of its pods or their number something changed, and not of the release
         if current != stable and not live.get("abort"):
             return "over-another"
-        made = {_hash(one): one["metadata"]["creationTimestamp"] for one in self.api.all("ReplicaSet")}
-        if spec.get("rollbackWindow") and new in made and made[new] < made[stable]:
+        if spec["strategy"].get("canary", {}).get("steps") == ROLLBACK:
             return "rolled-back"
         image = spec["template"]["spec"]["containers"][0]["image"]
         if image.partition("@")[0].endswith("absent") or release in {*nodes.dead, *nodes.waiting}:
