@@ -34,6 +34,7 @@ from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 IMAGES = [f"registry.example/{name}@sha256:{digit * 64}" for name, digit in (("sluice", "a"), ("sluice-load", "b"))]
+HASH = "rollouts-pod-template-hash"
 LEAVING = "scale-down-deadline"
 ABSENT = "registry.example/absent@sha256:" + "c" * 64
 
@@ -312,6 +313,7 @@ def test_a_stable_that_is_dead_is_replaced_with_one_flag(cluster: Cluster) -> No
     ended = cluster.deploy("fixed", fails="quality")  # nobody answers for stable
     assert ended.status == 1
     assert ended.stopped_by("quality")
+    assert "--over-dead-stable" in ended.said
     ended = cluster.deploy("fixed", "--over-dead-stable")
     assert ended.status == 0
     assert "promoted without being judged" in ended.said
@@ -374,6 +376,29 @@ def test_an_api_server_that_is_away_in_mid_canary(cluster: Cluster) -> None:
     assert "connected again" in ended.said
     assert cluster.site.live() == cluster.id("away")
     assert cluster.by_steps(ended)
+
+
+def test_a_stop_while_stable_lacks_a_pod_gives_the_visitors_back(cluster: Cluster) -> None:
+    """The controller writes no weight then (rollout/trafficrouting.go:273)."""
+    nodes = cluster.hand("a stable that lacks a pod")
+    cluster.site.replicas = 3
+    assert cluster.deploy("third").status == 0
+    cluster.site.rest()
+    nodes.lacking = {cluster.site.pods()[0]["metadata"]["name"]}
+    if cluster.plane:
+        cluster.plane.short = True
+    ended = cluster.deploy("slow", fails="load")
+    assert ended.status == 1
+    assert "the stopped release keeps 10 % of the visitors" in ended.said
+    assert "all visitors are on stable" in ended.said
+    assert cluster.site.live() == cluster.id("third")
+    stable = cluster.site.rollout["status"]["stableRS"]
+    selected = [one["spec"].get("selector", {}).get(HASH) for one in cluster.site.listed("services", "v1")]
+    assert {one for one in selected if one} == {stable}
+    nodes.lacking, nodes.verdicts = set(), {}
+    cluster.site.replicas = 1
+    if cluster.plane:
+        cluster.plane.short = False
 
 
 def test_a_first_release_that_is_bad_says_so_and_the_next_takes_its_place(cluster: Cluster) -> None:

@@ -172,7 +172,7 @@ def _without_analyses(strategy: Mapping[str, Any]) -> dict[str, Any]:
     rollout/trafficrouting.go:248-258), and a blue-green rollout in it waits for an analysis that isn't run
     (rollout/analysis.go:77-82, rollout/pause.go:137-141)."""
     if "blueGreen" in strategy:
-        left_out = ("prePromotionAnalysis", "autoPromotionSeconds")
+        left_out: tuple[str, ...] = ("prePromotionAnalysis", "autoPromotionSeconds")
         kept = {key: value for key, value in strategy["blueGreen"].items() if key not in left_out}
         return {"blueGreen": {**kept, "autoPromotionEnabled": True}}
     left_out = ("analysis", "steps", "replicaProgressThreshold")
