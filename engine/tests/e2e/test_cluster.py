@@ -34,6 +34,7 @@ from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 IMAGES = [f"registry.example/{name}@sha256:{digit * 64}" for name, digit in (("sluice", "a"), ("sluice-load", "b"))]
+HASH = "rollouts-pod-template-hash"
 LEAVING = "scale-down-deadline"
 ABSENT = "registry.example/absent@sha256:" + "c" * 64
 
@@ -212,7 +213,8 @@ def test_a_bad_release_is_stopped_by_the_first_judge_that_finds_it_bad(
     assert f"{cluster.id(release)} in e2e: stopped" in cluster.site.checkout.summary.read_text()
     assert ended.stopped_by(judge), "the reason is named"
     assert "what was live stays live" in ended.said
-    assert ended.weights == ([] if judge == "quality" else [10, 0]), "no visitor meets what quality has stopped"
+    shown = [weight for weight in ended.weights if weight]
+    assert shown == ([] if judge == "quality" else [10]), "no visitor meets what quality has stopped"
     assert cluster.site.live() == cluster.id("good")
 
 
@@ -244,14 +246,22 @@ def test_after_three_stops_a_rollback_takes_the_release_out_and_another_goes_bac
     assert cluster.site.rollback(cluster.id("first")).said.count("nothing changed") == 1
 
 
-def test_a_rollback_is_undone_through_the_steps_of_a_canary(cluster: Cluster) -> None:
-    """Only an older ReplicaSet is gone back to without them (rollout/sync.go:905-935)."""
+def test_a_rollback_is_undone_without_analyses(cluster: Cluster) -> None:
+    """By its own two steps: all pods first, then all visitors (rollout/trafficrouting.go:248-264)."""
     if cluster.nodes:
         cluster.nodes.verdicts = {}
     ended = cluster.site.rollback(cluster.id("good"))
     assert ended.status == 0
-    assert "runs the steps of the canary" in ended.said
-    assert cluster.by_steps(ended)
+    assert not re.search(r"^\S+ +analysis ", ended.said, re.MULTILINE)
+    assert not [weight for weight in ended.weights if 0 < weight < 100]
+    assert cluster.site.live() == cluster.id("good")
+
+
+def test_a_stopped_release_by_name_after_an_undo(cluster: Cluster) -> None:
+    """A rollback renumbers what it goes back to (rollout/sync.go:57-92), and the stopped one is then the oldest."""
+    ended = cluster.site.rollback(cluster.id("failing"))
+    assert ended.status == 1
+    assert "was never promoted here" in ended.said
     assert cluster.site.live() == cluster.id("good")
 
 
@@ -303,6 +313,7 @@ def test_a_stable_that_is_dead_is_replaced_with_one_flag(cluster: Cluster) -> No
     ended = cluster.deploy("fixed", fails="quality")  # nobody answers for stable
     assert ended.status == 1
     assert ended.stopped_by("quality")
+    assert "--over-dead-stable" in ended.said
     ended = cluster.deploy("fixed", "--over-dead-stable")
     assert ended.status == 0
     assert "promoted without being judged" in ended.said
@@ -365,6 +376,29 @@ def test_an_api_server_that_is_away_in_mid_canary(cluster: Cluster) -> None:
     assert "connected again" in ended.said
     assert cluster.site.live() == cluster.id("away")
     assert cluster.by_steps(ended)
+
+
+def test_a_stop_while_stable_lacks_a_pod_gives_the_visitors_back(cluster: Cluster) -> None:
+    """The controller writes no weight then (rollout/trafficrouting.go:273)."""
+    nodes = cluster.hand("a stable that lacks a pod")
+    cluster.site.replicas = 3
+    assert cluster.deploy("third").status == 0
+    cluster.site.rest()
+    nodes.lacking = {cluster.site.pods()[0]["metadata"]["name"]}
+    if cluster.plane:
+        cluster.plane.short = True
+    ended = cluster.deploy("slow", fails="load")
+    assert ended.status == 1
+    assert "the stopped release keeps 10 % of the visitors" in ended.said
+    assert "all visitors are on stable" in ended.said
+    assert cluster.site.live() == cluster.id("third")
+    stable = cluster.site.rollout["status"]["stableRS"]
+    selected = [one["spec"].get("selector", {}).get(HASH) for one in cluster.site.listed("services", "v1")]
+    assert {one for one in selected if one} == {stable}
+    nodes.lacking, nodes.verdicts = set(), {}
+    cluster.site.replicas = 1
+    if cluster.plane:
+        cluster.plane.short = False
 
 
 def test_a_first_release_that_is_bad_says_so_and_the_next_takes_its_place(cluster: Cluster) -> None:

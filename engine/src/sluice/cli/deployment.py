@@ -104,11 +104,12 @@ def rollback(
     seconds = _seconds(timeout)
     namespace, name = place_of_rollout(workspace, env)
     cluster = Cluster(workspace.state, context=context)
-    chosen = {"release": release}
-    if release == "previous":
-        chosen = {"before": ""}
+    chosen = {"release": "" if release == "previous" else release, "recorded": ""}
+    if _recorded(env):
+        record = record_of(workspace, env)
         with suppress(SluiceError):  # nothing was live before, by the record
-            chosen["before"] = record_of(workspace, env).previous() if _recorded(env) else ""
+            known = record.previous() if release == "previous" else release
+            chosen["recorded"] = known if record.was_live(known) else ""
     with _interruptible(f"sluice rollback {release} --env {env}", env):
         live, ended = roll_back(
             cluster, namespace, name, **chosen, show=_show, seconds=seconds, patience=WatchTimeouts()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from sluice.cluster.rollout_status import (
     RolloutStatus,
     read_rollout,
 )
+from sluice.cluster.visitors import after_stop
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
@@ -95,6 +96,7 @@ def deploy(
             ended_as = found = gate.judge(cluster, observer, seconds)
         still = same and not gate and _stood_still(before, now)
         kind = "unchanged" if ended_as.kind == "promoted" and still else ended_as.kind
+        reasons = ended_as.reasons + (after_stop(cluster, observer) if kind == "stopped" else ())
         if kind == "promoted":
             _remember(observer)
         logs = [
@@ -105,7 +107,7 @@ def deploy(
         # By its template: the status of now is that of before, until the controller has come to it.
         alone = before.stable == before.current and before.template == now.template
         nothing_before = gate or not before.stable or (alone and before.observed)
-        return DeploymentResult(release, kind, ended_as.reasons, tuple(logs), first=bool(nothing_before))  # type: ignore[arg-type]
+        return DeploymentResult(release, kind, reasons, tuple(logs), first=bool(nothing_before))  # type: ignore[arg-type]
 
 
 def _proceed(
@@ -163,6 +165,8 @@ def _begins(before: RolloutStatus, release: str) -> str:
         return f"first deploy of {release}: nothing was live before, so Argo Rollouts runs no canary steps"
     if before.release == release:
         return f"{release} was applied before"
+    if before.current != before.stable:
+        return f"{release} over {before.release or 'a release without a name'}, which did not go live"
     return f"{release} after {before.release or 'a release without a name'}"
 
 
@@ -262,11 +266,15 @@ def _skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promote without steps and analyses."""
     if not _await_begin(observer):
         raise SluiceError("the controller hasn't started the rollout", remedy=RUNNING)
-    last = len(observer.picture.rollout.steps)
-    # An earlier abort stays in the status until the controller acts on this, so wait for it to clear.
-    observer.ask_for(
-        {"promoteFull": True}, lambda now: not now.get("abort") and (now.get("currentStepIndex") or 0) >= last
-    )
+    rollout = observer.picture.rollout
+
+    def heeded(now: Mapping[str, Any]) -> bool:
+        if rollout.blue_green:  # it has no steps: the new pods become the active ones
+            return not now.get("promoteFull") and now.get("stableRS") == rollout.current
+        # An earlier abort stays in the status until the controller acts on this, so wait for it to clear.
+        return not now.get("abort") and (now.get("currentStepIndex") or 0) >= len(rollout.steps)
+
+    observer.ask_for({"promoteFull": True}, heeded)
     observer.show(why)
 
 

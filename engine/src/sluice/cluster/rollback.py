@@ -42,11 +42,12 @@ def rollback(
     name: str,
     *,
     release: str = "",
-    before: str = "",
+    recorded: str = "",
     show: Show,
     seconds: float,
     patience: WatchTimeouts,
 ) -> tuple[str, RolloutOutcome | None]:
+    """Go back to a release. `recorded`: one that was live, by the environment's record."""
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)
@@ -56,10 +57,9 @@ def rollback(
                 f"{name}: no release has passed its canary here yet",
                 remedy="deploy one that passes; nobody uses the service yet",
             )
-        at_rest, remembered = now.current == now.stable, read_promotions(document)
+        remembered = read_promotions(document)
         known = revisions(client, target_of(document), now.uid)
-        recorded = at_rest and before and not release  # the record knows that it was promoted
-        chosen = choose(now, known, before, Promotions()) if recorded else choose(now, known, release, remembered)
+        chosen = choose(now, known, release, remembered, recorded)
         label = chosen.release or f"revision {chosen.number}"
         if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current:
             return label, None
@@ -71,10 +71,8 @@ def rollback(
         if now.current != now.stable and not now.first and not now.aborted:
             observer.abort()
             show("aborted: stable gets all traffic")
+        observer.earlier = frozenset(observer.look().runs)  # none is of this rollback
         show(f"back to {label} (revision {chosen.number})")
-        if any(one.template_hash == now.stable and one.made < chosen.made for one in known):
-            # Argo Rollouts 1.9.1, rollout/sync.go:905-935: only an older ReplicaSet is gone back to without steps.
-            show("its ReplicaSet is newer than that of stable, so Argo Rollouts runs the steps of the canary")
         cluster.apply([wanted], force=True)
         ended = observer.until_end(seconds)
         if ended.kind == "promoted":
@@ -98,17 +96,24 @@ def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Rev
     return sorted(found, key=lambda one: one.number, reverse=True)
 
 
-def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: Promotions) -> Revision:
-    """Return the revision to go back to. Without a name: stable during a rollout, otherwise the promotion before."""
+def choose(
+    now: RolloutStatus, known: list[Revision], release: str, remembered: Promotions, recorded: str = ""
+) -> Revision:
+    """Return the revision to go back to.
+
+    Without a name: stable during a rollout, otherwise what the record says, otherwise the promotion before."""
     names = ", ".join(one.release or f"revision {one.number}" for one in known) or "none"
+    if not release and now.current == now.stable:
+        release = recorded
     if release:
+        live = {*remembered.known, now.stable}
         wanted = [one for one in known if one.release == release]
-        if wanted and not any(_promoted(one, known, remembered) for one in wanted):
+        if wanted and release != recorded and not any(one.template_hash in live for one in wanted):
             raise SluiceError(
                 f"{now.name}: {release} was never promoted here, so a rollback would skip its canary",
                 remedy=f"deploy it: `sluice deploy --release {release}`",
             )
-        wanted.sort(key=lambda one: one.template_hash not in remembered.known)
+        wanted.sort(key=lambda one: one.template_hash not in live)
     elif now.current != now.stable:
         wanted = [one for one in known if one.template_hash == now.stable]
     elif not remembered.promoted:
@@ -127,17 +132,12 @@ def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: 
     return wanted[0]
 
 
-def _promoted(one: Revision, known: list[Revision], remembered: Promotions) -> bool:
-    """Check that a revision is remembered as promoted, or older than all that is remembered."""
-    numbers = [other.number for other in known if other.template_hash in remembered.known]
-    return one.template_hash in remembered.known or not numbers or one.number < min(numbers)
-
-
 def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
-    """Return the Rollout with another template and a window in which Argo Rollouts goes back without steps."""
+    """Return the Rollout with another template, and a strategy that doesn't judge it."""
     metadata = document["metadata"]
     # A pause by a person would keep Argo Rollouts from moving a single pod, and a restart belongs to what is live.
-    spec = {key: value for key, value in document["spec"].items() if key not in ("template", "paused", "restartAt")}
+    left_out = ("template", "strategy", "paused", "restartAt", "rollbackWindow")
+    spec = {key: value for key, value in document["spec"].items() if key not in left_out}
     if document["spec"].get("paused"):
         spec["paused"] = False
     if not owns_replicas(metadata):
@@ -159,10 +159,27 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
         },
         "spec": {
             **spec,
-            "rollbackWindow": {"revisions": int(spec.get("revisionHistoryLimit", 10))},
+            "strategy": _without_analyses(document["spec"]["strategy"]),
             "template": {"metadata": about, **template},
         },
     }
+
+
+def _without_analyses(strategy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the strategy that starts all pods and then moves all visitors, in either direction.
+
+    A `rollbackWindow` moves half of the visitors to the first pod that is ready (1.9.1,
+    rollout/trafficrouting.go:248-258), and a blue-green rollout in it waits for an analysis that isn't run
+    (rollout/analysis.go:77-82, rollout/pause.go:137-141)."""
+    if "blueGreen" in strategy:
+        left_out: tuple[str, ...] = ("prePromotionAnalysis", "autoPromotionSeconds")
+        kept = {key: value for key, value in strategy["blueGreen"].items() if key not in left_out}
+        return {"blueGreen": {**kept, "autoPromotionEnabled": True}}
+    left_out = ("analysis", "steps", "replicaProgressThreshold")
+    canary = {key: value for key, value in strategy["canary"].items() if key not in left_out}
+    if "trafficRouting" in canary:  # without it, pods are replaced one after the other
+        canary["steps"] = [{"setCanaryScale": {"weight": 100}}, {"setWeight": 100}]
+    return {"canary": canary}
 
 
 def owns_replicas(metadata: Mapping[str, Any]) -> bool:

@@ -149,7 +149,7 @@ class RolloutObserver:
             return "the controller has not begun with this release"
         rollout = self.picture.rollout
         at, steps = rollout.step, rollout.steps
-        step = f", step {at + 1} of {len(steps)}" if at is not None and steps else ""
+        step = f", step {at + 1} of {len(steps)}" if at is not None and at < len(steps) else ""
         return f"it is {rollout.phase}{step}" + (f": {rollout.message}" if rollout.message else "")
 
     def _look(self, now: float) -> bool:

@@ -25,18 +25,19 @@ Object = dict[str, Any]
 
 @dataclass
 class Nodes:
-    """What becomes of pods and Jobs: verdicts and logs by metric or Job, and releases that are never ready."""
+    """What becomes of pods and Jobs: verdicts and logs by metric or Job, and releases and pods that are not ready."""
 
     verdicts: dict[str, str] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     waiting: dict[str, Object] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
 
     def pod_status(self, pod: Object) -> Object:
         spec = pod["spec"]["containers"][0]
         absent = spec.get("image", "").partition("@")[0].endswith("absent")
         release = pod["metadata"].get("labels", {}).get(RELEASE, "")
-        dead = release in self.dead or release in self.waiting
+        dead = release in self.dead or release in self.waiting or pod["metadata"]["name"] in self.lacking
         state: Object = {"waiting": self.waiting[release]} if release in self.waiting else {"running": {}}
         if absent:
             state = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{spec["image"]}"'}}

@@ -6,6 +6,8 @@ the Rollout. What starts a story is what started it in the recording: another po
 person, an abort that is taken back, `promoteFull`. A look at a Rollout, a Job or an analysis through the API plays the
 next look, so whoever watches sees every state, and the half minutes of pauses are not waited for.
 
+`rolled-back.json` is no recording: it follows the source that it names.
+
 Hashes, revisions, generations and Jobs get the names that they have here, and numbers of pods are those of the one pod
 of the recordings times `spec.replicas`. The recordings hold no pods: they follow from their ReplicaSets.
 """
@@ -25,6 +27,7 @@ Object = dict[str, Any]
 HASH, RELEASE = "rollouts-pod-template-hash", "app.kubernetes.io/version"
 REVISION, DEADLINE = "rollout.argoproj.io/revision", "scale-down-deadline"
 _CONTROLLER = "rollouts-controller"
+ROLLBACK = [{"setCanaryScale": {"weight": 100}}, {"setWeight": 100}]
 
 
 @cache
@@ -34,11 +37,12 @@ def _recorded(name: str) -> Any:
 
 class Player:
     """`fixed`: nothing more is played until something else is asked for. `holds`: a pause lasts until a person ends it.
+    `short`: stable lacks a pod, and the weight of a stopped canary stays (rollout/trafficrouting.go:273).
     `deaf`: so many more patches and touches of a Rollout are lost on the controller (rollout/controller.go:464-499)."""
 
     def __init__(self, api: KubeApi, nodes: Nodes | None = None) -> None:
         self.api, self.nodes = api, nodes or Nodes()
-        self.fixed = self.holds = False
+        self.fixed = self.holds = self.short = False
         self.deaf = 0
         self._stages: dict[str, _Stage] = {}
         api.controllers = self.turn
@@ -134,8 +138,7 @@ class _Stage:
             return ""  # of its pods or their number something changed, and not of the release
         if current != stable and not live.get("abort"):
             return "over-another"
-        made = {_hash(one): one["metadata"]["creationTimestamp"] for one in self.api.all("ReplicaSet")}
-        if spec.get("rollbackWindow") and new in made and made[new] < made[stable]:
+        if spec["strategy"].get("canary", {}).get("steps") == ROLLBACK:
             return "rolled-back"
         image = spec["template"]["spec"]["containers"][0]["image"]
         if image.partition("@")[0].endswith("absent") or release in {*nodes.dead, *nodes.waiting}:
@@ -163,6 +166,8 @@ class _Stage:
         # new-after-stop-in-pause-flapping), so that whoever goes by observedGeneration alone is misled.
         first = [{"kind": "Rollout", "status": {**self.status, "observedGeneration": generation}}]
         recorded = copied(_recorded(story)["looks"]) if story else []
+        if story == "back-to-stable":  # what is new is stable, and its Service follows (rollout/service.go:283)
+            recorded[0].append({"kind": "Service", "name": "sluice-canary", "selects": "<stable>"})
         if story == "paused-by-a-person":  # nothing else moves, wherever it was
             said = {key: recorded[0][0]["status"][key] for key in ("phase", "message", "observedGeneration")}
             recorded[0][0]["status"] = {**self.status, **said}
@@ -206,6 +211,8 @@ class _Stage:
         return DEADLINE in one["metadata"]["annotations"] or _hash(one) != self.status.get("currentPodHash")
 
     def _play_Rollout(self, row: Object) -> None:  # noqa: N802 - of a kind
+        if self.player.short and row["status"].get("abort"):
+            row["status"]["canary"] = self.status["canary"]
         self.status = row["status"]
         live = self.api.find("Rollout", "sluice")
         self.api.write({**(live or {}), "status": row["status"]}, _CONTROLLER)
@@ -238,7 +245,8 @@ class _Stage:
             self.api.write(live, _CONTROLLER)
 
     def _play_TraefikService(self, row: Object) -> None:  # noqa: N802
-        if (live := self.api.find("TraefikService", "sluice")) and "weighted" in live["spec"]:
+        stuck = self.player.short and self.status.get("abort")
+        if (live := self.api.find("TraefikService", "sluice")) and "weighted" in live["spec"] and not stuck:
             for one in live["spec"]["weighted"]["services"]:
                 one["weight"] = row["weights"][one["name"]]
             self.api.write(live, _CONTROLLER)

@@ -310,3 +310,16 @@ def test_production_from_its_first_release_to_one_that_is_stopped(plane: Player,
     plane.nodes.verdicts = {"load": "Failed"}
     assert "load: Failed" in run("2")
     assert "weight: canary 10 %, stable 90 %" in lines
+
+
+def test_visitors_that_a_stopped_canary_keeps_are_named_with_the_command(plane: Player, run: Runner) -> None:
+    """While stable lacks a pod, the controller writes no weight (1.9.1, rollout/trafficrouting.go:273)."""
+    hold(plane)
+    plane.nodes.verdicts = {"load": "Failed"}
+    plane.short = True
+    run.during = {"giving them back": lambda: setattr(plane, "turn", lambda: False)}
+    plane.api.controllers = lambda: plane.turn()
+    done = run(patience=WatchTimeouts(lost=120, pull=120, settle=1, poll=0.01))
+    assert done.kind == "stopped"
+    share = f"10 % of the visitors may still reach {release().id} (the controller hasn't moved them)"
+    assert f"{share}: run `sluice rollback` until it says what is live" in done.reasons

@@ -31,10 +31,10 @@ def stop(plane: Player, name: str) -> None:
     plane.nodes.verdicts = {}
 
 
-def back(plane: Player, tmp_path: Path, release: str = "", before: str = "") -> tuple[Any, list[str]]:
+def back(plane: Player, tmp_path: Path, release: str = "", recorded: str = "") -> tuple[Any, list[str]]:
     lines: list[str] = []
     cluster = Cluster(tmp_path / "state", lost_seconds=3)
-    named = {"release": release, "before": before}
+    named = {"release": release, "recorded": recorded}
     done = rollback(cluster, plane.api.namespace, "sluice", **named, show=lines.append, seconds=240, patience=QUICK)
     return done, lines
 
@@ -42,7 +42,7 @@ def back(plane: Player, tmp_path: Path, release: str = "", before: str = "") -> 
 def test_the_record_knows_what_was_live_before(plane: Player, tmp_path: Path) -> None:
     bring(plane, THREE)
     bring(plane, TWO)
-    (live, _), lines = back(plane, tmp_path, before=ONE)
+    (live, _), lines = back(plane, tmp_path, recorded=ONE)
     assert live == ONE
     assert f"back to {ONE} (revision 1)" in lines
 
@@ -52,7 +52,7 @@ def test_a_rollback_keeps_the_subscriptions_of_channels(plane: Player, tmp_path:
     channel = {"notifications.argoproj.io/subscribe.on-rollout-aborted.slack": "alerts"}
     applied["metadata"]["annotations"] = channel
     plane.api.apply(applied, force=True)
-    back(plane, tmp_path, ONE)
+    back(plane, tmp_path, ONE, recorded=ONE)
     assert channel.items() <= rollout(plane)["metadata"]["annotations"].items()
 
 
@@ -75,6 +75,43 @@ def test_a_stopped_release_is_not_gone_back_to_by_name_either(plane: Player, tmp
     with pytest.raises(SluiceError, match=f"{THREE} was never promoted here") as caught:
         back(plane, tmp_path, THREE)
     assert f"sluice deploy --release {THREE}" in str(caught.value)
+
+
+def test_a_stopped_release_older_than_all_that_is_remembered_needs_its_canary(plane: Player, tmp_path: Path) -> None:
+    """A rollback renumbers what it goes back to (Argo Rollouts 1.9.1, rollout/sync.go:57-92)."""
+    stop(plane, THREE)
+    bring(plane, ONE)
+    bring(plane, TWO)
+    remember(plane, TWO, ONE)
+    with pytest.raises(SluiceError, match=f"{THREE} was never promoted here"):
+        back(plane, tmp_path, THREE)
+    remember(plane)
+    with pytest.raises(SluiceError, match=f"{THREE} was never promoted here"):
+        back(plane, tmp_path, THREE)
+    assert rollout(plane)["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == TWO
+
+
+def test_all_pods_start_before_visitors_move(plane: Player, tmp_path: Path) -> None:
+    live = rollout(plane)
+    live["spec"]["rollbackWindow"] = {"revisions": 3}
+    (_, ended), lines = back(plane, tmp_path, ONE, recorded=ONE)
+    assert ended.kind == "promoted"
+    assert [one for one in lines if one.startswith("step")] == [
+        "step 1 of 2: setCanaryScale",
+        "step 2 of 2: setWeight 100",
+    ]
+    assert not [one for one in lines if one.startswith(("analysis", "weight: canary 50"))]
+    canary = rollout(plane)["spec"]["strategy"]["canary"]
+    assert canary["steps"] == [{"setCanaryScale": {"weight": 100}}, {"setWeight": 100}]
+    assert "rollbackWindow" not in manifest(live, Revision(1, "older", ONE, {"metadata": {}, "spec": {}}))["spec"]
+
+
+def test_a_blue_green_rollback_waits_for_no_analysis(plane: Player) -> None:
+    analysis = {"templates": [{"templateName": "quality"}]}
+    own = {"activeService": "sluice-stable", "prePromotionAnalysis": analysis, "autoPromotionEnabled": False}
+    live = {**rollout(plane), "spec": {**rollout(plane)["spec"], "strategy": {"blueGreen": own}}}
+    strategy = manifest(live, Revision(1, "older", ONE, {"metadata": {}, "spec": {}}))["spec"]["strategy"]
+    assert strategy == {"blueGreen": {"activeService": "sluice-stable", "autoPromotionEnabled": True}}
 
 
 def test_its_manifest_must_be_there_still(plane: Player, tmp_path: Path) -> None:

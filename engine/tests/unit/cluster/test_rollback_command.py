@@ -40,8 +40,8 @@ def record(
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, release: str, outcome: RolloutOutcome) -> None:
-    def go_back(*_: Any, before: str, **__: Any) -> tuple[str, RolloutOutcome]:
-        return release or before, outcome
+    def go_back(*_: Any, recorded: str, **__: Any) -> tuple[str, RolloutOutcome]:
+        return release or recorded, outcome
 
     monkeypatch.setattr(rollback, "rollback", go_back)
 
