@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import find_release, record_of, set_outputs
+from sluice.cli.common import ImageOption, LoadImageOption, ReleaseOption, find_release, record_of, set_outputs
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.release.manifest import Manifest
 
 Environment = Annotated[str, typer.Option("--env", help="Environment: a folder of k8s/overlays/.")]
 Context = Annotated[str, typer.Option(help="Context in the kubeconfig; default: the current one.")]
@@ -26,11 +29,9 @@ KEY = "SLUICE_LOAD_KEY"
 
 def deploy(
     env: Environment,
-    release: Annotated[str, typer.Option(help="Release id; default: the champion.")] = "",
-    image: Annotated[
-        str, typer.Option(help="REPOSITORY@sha256:DIGEST; default: the release's image, else the overlay's.")
-    ] = "",
-    load_image: Annotated[str, typer.Option(help="The same for the image that judges the canary.")] = "",
+    release: ReleaseOption = "",
+    image: ImageOption = "",
+    load_image: LoadImageOption = "",
     context: Context = "",
     timeout: Timeout = "2h",
     retry: Annotated[bool, typer.Option("--retry", help="Retry a release that was stopped.")] = False,
@@ -44,19 +45,11 @@ def deploy(
     to watch it again. Output on GitHub: `reason`, if the release doesn't go live."""
     from sluice.cluster.deploy_release import deploy as deploy_release
     from sluice.cluster.kubectl import Cluster
-    from sluice.cluster.release_overlay import render_release
     from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.github.workflow_run import write_job_summary
-    from sluice.release.champion import refusal
 
-    workspace = Workspace.find()
-    manifest, folder = find_release(workspace, release, _recorded(env))
-    if refused := refusal(record_of(workspace, _recorded(env)), folder):
-        raise GateFailed(f"{manifest.id} was refused: {refused}", remedy="deploy one that passed")
+    workspace, manifest, documents = render(env, release, image, load_image)
     seconds = _seconds(timeout)
-    documents = render_release(
-        workspace, env, manifest, image or manifest.image or "", load_image or manifest.load_image or ""
-    )
     cluster = Cluster(workspace.state, context=context)
     with _interruptible(f"sluice deploy --env {env} --release {manifest.id}", env):
         done = deploy_release(
@@ -119,6 +112,19 @@ def rollback(
     print(f"{live} is live in {env} " + ("again" if ended else "already; nothing changed"))
     if _recorded(env) and live.startswith("r-"):  # a revision that was not deployed by us has no name
         print(restore(workspace, record_of(workspace, env), live))
+
+
+def render(env: str, release: str, image: str, load_image: str) -> tuple[Workspace, Manifest, list[Any]]:
+    """Render an environment with a release that wasn't refused."""
+    from sluice.cluster.release_overlay import render_release
+    from sluice.release.champion import refusal
+
+    workspace = Workspace.find()
+    manifest, folder = find_release(workspace, release, _recorded(env))
+    if refused := refusal(record_of(workspace, _recorded(env)), folder):
+        raise GateFailed(f"{manifest.id} was refused: {refused}", remedy="deploy one that passed")
+    images = (image or manifest.image or "", load_image or manifest.load_image or "")
+    return workspace, manifest, render_release(workspace, env, manifest, *images)
 
 
 def _recorded(env: str) -> str:

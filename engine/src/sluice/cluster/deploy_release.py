@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
 from sluice.cluster.apply import apply, job_log, run_jobs
 from sluice.cluster.kubectl import MANAGER, Cluster, Show, find, patch, read
 from sluice.cluster.manifests import Manifest
-from sluice.cluster.release_overlay import rollout_of
+from sluice.cluster.release_overlay import marked, rollout_of
 from sluice.cluster.rollback import is_unjudged, owns_replicas, read_promotions, write_promotions
 from sluice.cluster.rollout_observer import RUNNING, RolloutObserver, WatchTimeouts
 from sluice.cluster.rollout_outcome import RolloutOutcome
@@ -20,12 +19,10 @@ from sluice.cluster.rollout_status import (
     ENDED,
     RELEASE_LABEL,
     SCALE_DOWN_DEADLINE,
-    TEMPLATE_ANNOTATION,
     RolloutSnapshot,
     RolloutStatus,
     read_rollout,
 )
-from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.processes import wait_until
@@ -66,7 +63,7 @@ def deploy(
     over_dead_stable: bool = False,
 ) -> DeploymentResult:
     """Apply a release, watch its rollout, and call the hooks `promoted` after a promotion."""
-    wanted = _marked(rollout_of(documents))
+    wanted = marked(rollout_of(documents))
     live = next(iter(cluster.live([wanted])), None)
     before = read_rollout(live) if live else RolloutStatus()
     gate = next((judged(live, wanted, documents) for judged in hooks("first_release").values()), None)
@@ -123,14 +120,6 @@ def _proceed(
         _skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
     elif over_dead_stable:
         _skip_steps(observer, "stable has no pod that answers: this release is promoted without being judged")
-
-
-def _marked(rollout: Any) -> Any:
-    """Return the Rollout with a digest of its pod template on that template."""
-    marked = copy.deepcopy(dict(rollout))
-    metadata = marked["spec"]["template"].setdefault("metadata", {})
-    metadata.setdefault("annotations", {})[TEMPLATE_ANNOTATION] = digest_of(marked["spec"]["template"])[:16]
-    return marked
 
 
 def _require_movable(before: RolloutStatus, *, retry: bool) -> None:
