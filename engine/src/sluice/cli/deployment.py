@@ -35,6 +35,7 @@ def deploy(
     context: Context = "",
     timeout: Timeout = "2h",
     retry: Annotated[bool, typer.Option("--retry", help="Retry a release that was stopped.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Argo CD or Flux applies it: only watch and judge.")] = False,
     over_dead_stable: Annotated[
         bool, typer.Option("--over-dead-stable", help="Skip the steps if no pod of the live release is available.")
     ] = False,
@@ -51,7 +52,7 @@ def deploy(
     workspace, manifest, documents = render(env, release, image, load_image)
     seconds = _seconds(timeout)
     cluster = Cluster(workspace.state, context=context)
-    with _interruptible(f"sluice deploy --env {env} --release {manifest.id}", env):
+    with _interruptible(f"sluice deploy --env {env} --release {manifest.id}{' --watch' if watch else ''}", env):
         done = deploy_release(
             cluster,
             documents,
@@ -59,6 +60,7 @@ def deploy(
             seconds=seconds,
             patience=WatchTimeouts(),
             retry=retry,
+            watch=watch,
             over_dead_stable=over_dead_stable,
         )
     write_job_summary(done.markdown(env), os.environ)
@@ -68,7 +70,8 @@ def deploy(
         print(f"{done.release} is live in {env}" + ("; nothing changed" if done.kind == "unchanged" else ""))
         return
     set_outputs({"reason": " ".join(f"{env}: {'; '.join(done.reasons)}".split())})
-    kept = f"what was live stays live; `sluice rollback --env {env}` also takes the release out of the Rollout"
+    out = "revert its commit in git" if watch else f"`sluice rollback --env {env}`"
+    kept = f"what was live stays live; {out} also takes the release out of the Rollout"
     raise CanaryStopped(
         f"{done.release} {'was stopped' if done.kind == 'stopped' else 'failed'} in {env}\n"
         + "\n".join(f"  {reason}" for reason in done.reasons),

@@ -103,8 +103,8 @@ def render_overlay(
         from sluice.cluster.gitops import write_release
 
         _, manifest, documents = render_release(overlay.name, release, image, load_image)
-        written = " and ".join(map(str, write_release(into, documents, first=first)))
-        print(f"{written} hold {manifest.id}: commit them, then `sluice deploy --watch --env {overlay.name}`")
+        write_release(into, documents, first=first)
+        print(f"{into} holds {manifest.id}: commit it, then `sluice deploy --watch --env {overlay.name}`")
         return
     from sluice.cluster.manifests import render
 

@@ -1,4 +1,4 @@
-"""Writes a release into a folder of git for Argo CD or Flux, which apply it in the place of `sluice deploy`.
+"""Writes a release into a folder of git for Argo CD or Flux, and waits until they have applied it.
 
 Such a tool puts back what differs from git. So what Argo Rollouts changes during a canary is left to it: the selectors
 of its Services, and the weights of its routes.
@@ -7,16 +7,22 @@ of its Services, and the weights of its routes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import json
+import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sluice.cluster.manifests import Manifest, parse
+from sluice.cluster.apply import jobs_of, wait_for_job
+from sluice.cluster.kubectl import ClusterUnreachableError, find
+from sluice.cluster.manifests import Manifest, parse, place
 from sluice.cluster.release_overlay import marked, rollout_of
-from sluice.cluster.rollback import is_unjudged
-from sluice.cluster.rollout_status import RELEASE_LABEL
+from sluice.cluster.rollback import is_unjudged, read_promotions
+from sluice.cluster.rollout_observer import RolloutObserver
+from sluice.cluster.rollout_status import RolloutStatus, read_rollout
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
@@ -24,30 +30,26 @@ from sluice.core.extras import hooks
 # On a Rollout that comes from git: the folder.
 FROM_GIT = "sluice/from-git"
 FILE = "release.yaml"
+# For a person to merge, and for the tool to look at git again.
+_ARRIVAL_SECONDS = 1800.0
 _HEAD = "# Written by `sluice manifests render`: change k8s/ and render again.\n"
-_KUSTOMIZATION = f"""# Written once. Add objects and patches of your own here.
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources:
-  - {FILE}
-"""
-_SERVICES = ("stableService", "canaryService", "activeService", "previewService", "pingService", "pongService")
+_SELECTED = re.compile(r'"(?:stable|canary|active|preview|ping|pong)Service": "([^"]+)"')
 # Pods of earlier releases mount their ConfigMaps, and the other kinds hold data.
 _NEVER_PRUNED = ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Cluster")
 
 
-def write_release(folder: Path, documents: Sequence[Manifest], *, first: bool | None = None) -> list[Path]:
-    """Write a rendered release.
-
-    Args:
-        first: no release is live in the environment yet. The routes of its visitors are left out, and a release that is
-            written later without `first` brings them. None: as the release in the folder says.
-    """
-    rollout = marked(rollout_of(documents))
-    path = folder / FILE
-    before = _written(path)
-    judges = hooks("first_release").values()
-    if first is None and judges and _is_first(before, rollout):
+def write_release(folder: Path, documents: Sequence[Manifest], *, first: bool | None = None) -> None:
+    """Write a rendered release. `first`: without the routes of visitors; None: as the release before it says."""
+    rollout, path, judges = marked(rollout_of(documents)), folder / FILE, hooks("first_release").values()
+    if path.exists() and not path.read_text().startswith(_HEAD):
+        raise SluiceError(f"{path}: Sluice did not write this file", remedy="give another folder as --into")
+    before = rollout_of(parse(path.read_text())) if path.exists() else None
+    now = read_rollout(rollout)
+    if (
+        first is None
+        and judges
+        and (not before or (is_unjudged(before) and read_rollout(before).release != now.release))
+    ):
         raise SluiceError(
             f"{path}: no release was judged here yet" if before else f"{path}: it is not there yet",
             remedy="--first keeps visitors away until `sluice deploy --watch` has judged it; --no-first if one is live",
@@ -57,65 +59,76 @@ def write_release(folder: Path, documents: Sequence[Manifest], *, first: bool | 
     kept = [one for one in documents if one["kind"] != "Rollout" and one not in (gate.routes if gate else ())]
     prepared = [*(_prepared(one, rollout["spec"]["strategy"]) for one in kept), rollout]
     write_atomic(path, _HEAD + yaml.safe_dump_all(prepared, sort_keys=False, width=120))
-    if not (folder / "kustomization.yaml").exists():
-        write_atomic(folder / "kustomization.yaml", _KUSTOMIZATION)
-    return [path, folder / "kustomization.yaml"]
-
-
-def _written(path: Path) -> Any | None:
-    """Return the Rollout that was written before."""
-    if not path.exists():
-        return None
-    text = path.read_text()
-    if not text.startswith(_HEAD):
-        raise SluiceError(f"{path}: Sluice did not write this file", remedy="give another folder as --into")
-    return rollout_of(parse(text))
-
-
-def _is_first(before: Any | None, rollout: Any) -> bool:
-    """Check that nothing in the folder says that a release is live. Writing the same one again lets visitors in."""
-    return before is None or (is_unjudged(before) and _release(before) != _release(rollout))
-
-
-def _release(rollout: Any) -> str:
-    return str(rollout["spec"]["template"]["metadata"]["labels"][RELEASE_LABEL])
 
 
 def _prepared(document: Manifest, strategy: Manifest) -> Any:
     """Return an object of which Argo CD and Flux leave alone what Argo Rollouts writes."""
     kind, name = document["kind"], document["metadata"]["name"]
+    routing = json.dumps((strategy.get("canary") or {}).get("trafficRouting"))
     prepared: Any = copy.deepcopy(dict(document))
     annotations: dict[str, str] = {}
-    if kind == "Service" and name in {text for key, text in _texts(strategy) if key in _SERVICES}:
+    if kind == "Service" and name in _SELECTED.findall(json.dumps(strategy)):
         # The controller patches its label in as soon as all pods are available (1.9.1, rollout/service.go:56-75,
         # 295-330); until then the Service leads nowhere. A selector is one field to the API server.
         prepared["spec"].pop("selector", None)
-    elif kind in ("TraefikService", "HTTPRoute", "GRPCRoute", "VirtualService") and name in _routed(strategy):
-        annotations["kustomize.toolkit.fluxcd.io/ssa"] = "IfNotPresent"
+    elif kind in ("TraefikService", "HTTPRoute", "GRPCRoute", "VirtualService") and f'"{name}"' in routing:
+        annotations = {"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"}
     elif kind == "Job":
         prepared["spec"].pop("ttlSecondsAfterFinished", None)  # gone by itself, it would be made and run again
     elif kind in _NEVER_PRUNED:
-        annotations["kustomize.toolkit.fluxcd.io/prune"] = "disabled"
-        annotations["argocd.argoproj.io/compare-options"] = "IgnoreExtraneous"
         # A ConfigMap may be larger than the annotation in which a client-side apply repeats it.
         by_server = ",ServerSideApply=true" if kind == "ConfigMap" else ""
-        annotations["argocd.argoproj.io/sync-options"] = f"Prune=false{by_server}"
+        annotations = {
+            "kustomize.toolkit.fluxcd.io/prune": "disabled",
+            "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+            "argocd.argoproj.io/sync-options": f"Prune=false{by_server}",
+        }
     if annotations:
-        prepared["metadata"]["annotations"] = {**(prepared["metadata"].get("annotations") or {}), **annotations}
+        prepared["metadata"]["annotations"] = (prepared["metadata"].get("annotations") or {}) | annotations
     return prepared
 
 
-def _routed(strategy: Manifest) -> set[str]:
-    return {text for _, text in _texts((strategy.get("canary") or {}).get("trafficRouting"))}
+def require_not_from_git(rollout: Manifest | None) -> None:
+    if rollout and (folder := (rollout["metadata"].get("annotations") or {}).get(FROM_GIT)):
+        raise SluiceError(
+            f"{place(rollout)}: it comes from git ({folder}), and Argo CD or Flux would put it back",
+            remedy=f"`sluice manifests render --into {folder}`, commit that, and `sluice deploy --watch`",
+        )
 
 
-def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each text with the key that it stands under."""
-    if isinstance(value, dict):
-        for name, one in value.items():
-            yield from _texts(one, name)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one, key)
-    elif isinstance(value, str):
-        yield key, value
+def judged_before(live: Manifest | None, template: str) -> Manifest | None:
+    """Return what is live, or None if that is only this release, and nobody has judged it."""
+    now = read_rollout(live) if live else RolloutStatus()
+    alone = now.template == template and now.current == now.stable
+    return live if live and (not alone or read_promotions(live).promoted) else None
+
+
+def await_applied(observer: RolloutObserver, release: str, jobs: Sequence[Manifest], seconds: float) -> None:
+    """Wait until Argo CD or Flux has applied a release and its Jobs are done."""
+    end, told = time.monotonic() + min(seconds, _ARRIVAL_SECONDS), ""
+    while missing := _missing(observer, release, jobs):
+        if missing != told:
+            observer.show(f"waiting until Argo CD or Flux has brought {release} to the cluster: {missing}")
+        if time.monotonic() > end:
+            remedy = "is it merged, and did Argo CD or Flux sync it? Then run the same command again"
+            raise SluiceError(f"{release} has not come to the cluster: {missing}", remedy=remedy)
+        told = missing
+        time.sleep(observer.patience.poll)
+    for job in jobs:
+        remedy = f"`kubectl delete job {job['metadata']['name']}`: Argo CD or Flux makes it again; then watch again"
+        wait_for_job(observer.client, job, observer.show, observer.patience.lost, remedy=remedy)
+
+
+def _missing(observer: RolloutObserver, release: str, jobs: Sequence[Manifest]) -> str:
+    """Return what the cluster has not got yet."""
+    client, target = observer.client, observer.target
+    try:
+        live = find(client, target.path)
+        now = read_rollout(live) if live else RolloutStatus()
+        if now.template != observer.template:
+            same = ", rendered from another commit or with other options" if now.release == release else ""
+            return f"it has {now.release or 'no release'}{same}"
+        absent = [one for one in jobs if find(client, f"{jobs_of(target.namespace)}/{one['metadata']['name']}") is None]
+        return f"{place(absent[0])} is missing" if absent else ""
+    except ClusterUnreachableError as error:
+        return error.message

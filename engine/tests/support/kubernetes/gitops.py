@@ -9,7 +9,7 @@ Argo CD takes what differs by a three-way merge with the annotation of the last 
 whole (`CreateThreeWayJSONMergePatch`), and so are here those of built-in kinds. With RespectIgnoreDifferences=true the
 fields under `ignoreDifferences` are first copied from what is live, a list as a whole (controller/sync.go:496,
 `normalizeTargetResources`, `getMergePatch`); only where the object is there already (docs/user-guide/sync-options.md,
-"Respect ignore difference configs").
+"Respect ignore differences configs").
 """
 
 import json

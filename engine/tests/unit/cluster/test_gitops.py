@@ -1,12 +1,14 @@
 """Releases from git: Argo CD or Flux applies them, and puts back what differs in the middle of a canary."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sluice.cluster.deploy_release import DeploymentResult
 from sluice.cluster.gitops import FILE, write_release
 from sluice.cluster.manifests import parse, place, render, schema_folders, validate
 from sluice.cluster.release_overlay import render_release
@@ -16,7 +18,19 @@ from support.kubernetes.gitops import argo_cd, flux
 from support.kubernetes.manifests import combined
 from support.kubernetes.player import Player
 
-from .conftest import BEFORE, IMAGE, LOAD_IMAGE, checkout, documents_of, is_live, release, rollout
+from .conftest import (
+    BEFORE,
+    IMAGE,
+    LOAD_IMAGE,
+    Runner,
+    checkout,
+    documents_of,
+    hold,
+    is_live,
+    release,
+    rollout,
+    template_hash,
+)
 
 GUIDE = ROOT / "docs" / "gitops.md"
 
@@ -90,6 +104,7 @@ def test_without_the_rendering_it_would_not(tool: str, plane: Player, tmp_path: 
 
 def test_kustomize_reads_what_was_written(tmp_path: Path) -> None:
     documents = written(tmp_path, first=False)
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{FILE}]\n")
     assert {place(one): one for one in parse(render(tmp_path))} == {place(one): one for one in documents}
     validate(documents, *schema_folders(ROOT))
     assert [place(one) for one in documents[:-1]] == [place(one) for one in documents_of() if one["kind"] != "Rollout"]
@@ -155,10 +170,9 @@ def test_a_first_release_comes_without_the_routes_of_visitors(tmp_path: Path) ->
 
 
 def test_files_of_others_stay(tmp_path: Path) -> None:
-    own = tmp_path / "kustomization.yaml"
-    own.write_text("resources: [release.yaml, own.yaml]\n")
+    (tmp_path / "own.yaml").write_text("kind: Mine\n")
     written(tmp_path, first=False)
-    assert "own.yaml" in own.read_text()
+    assert (tmp_path / "own.yaml").read_text() == "kind: Mine\n"
     (tmp_path / FILE).write_text("kind: Mine\n")
     with pytest.raises(SluiceError, match="Sluice did not write this file"):
         written(tmp_path, first=False)
@@ -170,3 +184,109 @@ def test_a_job_stays_when_it_has_ended(tmp_path: Path) -> None:
     write_release(tmp_path, [*documents_of(), job], first=False)
     (made,) = (one for one in parse((tmp_path / FILE).read_text()) if one["kind"] == "Job")
     assert made["spec"] == {}
+
+
+@pytest.fixture
+def watch(plane: Player, run: Runner, tmp_path: Path) -> Callable[..., DeploymentResult]:
+    """Watch a release that Flux brings when the command waits for it; `first`: as in `write_release`."""
+
+    def begin(name: str = "", *, first: bool | None = None, **options: Any) -> DeploymentResult:
+        brought = written(tmp_path, name, first=first)
+        run.documents = documents_of(name)
+        run.during = {"waiting until Argo CD or Flux": lambda: flux(plane.api, brought)}
+        plane.api.requests.clear()
+        return run(watch=True, **options)
+
+    return begin
+
+
+Watch = Callable[..., DeploymentResult]
+
+
+def applied_by_us(plane: Player) -> list[str]:
+    return [path for method, path in plane.api.requests if method == "PATCH" and "fieldManager=sluice" in path]
+
+
+def test_a_release_from_git_is_watched_and_remembered(plane: Player, run: Runner, watch: Watch) -> None:
+    hold(plane)
+    done = watch(first=False)
+    assert (done.kind, done.first) == ("promoted", False)
+    assert f"waiting until Argo CD or Flux has brought {release().id} to the cluster: it has {BEFORE}" in run.lines
+    assert [one for one in run.weights if one] == [10, 50, 100]
+    assert applied_by_us(plane) == []
+    hashes = [template_hash(plane.api, name) for name in (release().id, BEFORE)]
+    assert rollout(plane)["metadata"]["annotations"]["sluice/promoted"].split() == hashes
+    assert run(watch=True).kind == "unchanged"
+    with pytest.raises(SluiceError, match="comes from git") as caught:
+        run()
+    assert "`sluice deploy --watch`" in str(caught.value)
+
+
+def test_a_watch_that_begins_late_sees_the_rest(plane: Player, run: Runner, watch: Watch, tmp_path: Path) -> None:
+    hold(plane)
+    flux(plane.api, written(tmp_path, first=False))
+    play_until(plane, 10)
+    assert watch().kind == "promoted"
+    assert "Argo CD" not in run.text
+    assert [one for one in run.weights if one][-2:] == [50, 100]
+
+
+def test_a_stop_is_by_status_alone(plane: Player, run: Runner, watch: Watch) -> None:
+    hold(plane)
+    plane.nodes.verdicts = {"load": "Inconclusive"}
+    assert watch(first=False).kind == "stopped"
+    assert rollout(plane)["status"]["abort"] is True
+    assert applied_by_us(plane) == []
+    plane.nodes.verdicts = {}
+    assert run(watch=True, retry=True).kind == "promoted"
+
+
+def test_a_release_that_does_not_come_says_what_is_there(plane: Player, run: Runner, tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=f"{release().id} has not come to the cluster: it has no release"):
+        run(watch=True, seconds=0)
+    hold(plane)
+    flux(plane.api, written(tmp_path, first=False))
+    run.one("Rollout")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 61
+    with pytest.raises(SluiceError, match=f"it has {release().id}, rendered from another commit or with other options"):
+        run(watch=True, seconds=0)
+
+
+def test_its_jobs_are_watched_and_a_failed_one_is_told(plane: Player, run: Runner, tmp_path: Path) -> None:
+    hold(plane)
+    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {}}
+    job["metadata"] = {"name": "load-1", "namespace": "sluice-local"}
+    run.documents.append(job)
+    write_release(tmp_path, run.documents, first=False)
+    brought = list(parse((tmp_path / FILE).read_text()))
+    run.during[f"it has {BEFORE}"] = lambda: flux(plane.api, [one for one in brought if one["kind"] != "Job"])
+    run.during["Job/load-1 is missing"] = lambda: flux(plane.api, brought)
+    plane.nodes.verdicts = {"load-1": "Failed"}
+    with pytest.raises(SluiceError, match="job load-1") as caught:
+        run(watch=True)
+    assert "kubectl delete job load-1" in str(caught.value)
+
+
+def test_a_first_release_from_git_is_judged_before_its_routes_come(
+    plane: Player, run: Runner, watch: Watch, tmp_path: Path
+) -> None:
+    plane.nodes.verdicts = {"load": "Failed"}
+    assert watch(first=True).kind == "failed"
+    plane.nodes.verdicts = {}
+    other = "r-111111111111"
+    done = watch(other, first=True)
+    assert (done.kind, done.first) == ("promoted", True)
+    assert "no visitor is here yet: the steps of a canary are left out" in run.lines
+    assert "render it again without --first, and commit that: then its routes let visitors in" in run.lines
+    made = [path for path in applied_by_us(plane) if "/analysisruns/" not in path]
+    assert made == [], "only the analyses are its own"
+    flux(plane.api, written(tmp_path, other))
+    assert "sluice/unjudged" not in rollout(plane)["metadata"]["annotations"]
+    assert watch(other).kind == "unchanged"
+    assert watch(first=None).kind == "promoted"
+    assert [one for one in run.weights if one] == [10, 50, 100]
+
+
+def test_a_first_release_that_came_with_its_routes_is_judged_too(plane: Player, run: Runner, watch: Watch) -> None:
+    plane.nodes.verdicts = {"quality": "Failed"}
+    assert watch(first=False).kind == "failed"
+    assert run(watch=True).kind == "failed", "also when it is there already"
