@@ -117,8 +117,10 @@ def rollback(
         print(restore(workspace, record_of(workspace, env), live))
 
 
-def render(env: str, release: str, image: str, load_image: str) -> tuple[Workspace, Manifest, list[Any]]:
-    """Render an environment with a release that wasn't refused."""
+def render(
+    env: str, release: str, image: str, load_image: str, *, rollback: bool = False
+) -> tuple[Workspace, Manifest, list[Any]]:
+    """Render an environment with a release that wasn't refused; with `rollback`, with one that was live before."""
     from sluice.cluster.release_overlay import render_release
     from sluice.release.champion import refusal
 
@@ -126,6 +128,8 @@ def render(env: str, release: str, image: str, load_image: str) -> tuple[Workspa
     manifest, folder = find_release(workspace, release, _recorded(env))
     if refused := refusal(record_of(workspace, _recorded(env)), folder):
         raise GateFailed(f"{manifest.id} was refused: {refused}", remedy="deploy one that passed")
+    if rollback and not record_of(workspace, _recorded(env)).was_live(manifest.id):
+        raise GateFailed(f"{manifest.id} was never live in {env}: it needs its canary", remedy="leave out --rollback")
     images = (image or manifest.image or "", load_image or manifest.load_image or "")
     return workspace, manifest, render_release(workspace, env, manifest, *images)
 

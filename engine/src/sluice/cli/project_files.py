@@ -96,14 +96,15 @@ def render_overlay(
     first: Annotated[
         bool | None, typer.Option("--first/--no-first", help="No release is live yet: leave out visitors' routes.")
     ] = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="It was live before: without analyses.")] = False,
 ) -> None:
     """Print the manifests of an overlay as a cluster gets them, or write them with a release into a folder."""
     if into:
         from sluice.cli.deployment import render as render_release
         from sluice.cluster.gitops import write_release
 
-        _, manifest, documents = render_release(overlay.name, release, image, load_image)
-        write_release(into, documents, first=first)
+        _, manifest, documents = render_release(overlay.name, release, image, load_image, rollback=rollback)
+        write_release(into, documents, first=first, rollback=rollback)
         print(f"{into} holds {manifest.id}: commit it, then `sluice deploy --watch --env {overlay.name}`")
         return
     from sluice.cluster.manifests import render

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import httpx
 
 from sluice.cluster.apply import apply, job_log, run_jobs
-from sluice.cluster.gitops import await_applied, judged_before, require_not_from_git
+from sluice.cluster.gitops import await_applied
 from sluice.cluster.kubectl import MANAGER, Cluster, Show, find, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.release_overlay import marked, rollout_of
-from sluice.cluster.rollback import is_unjudged, owns_replicas, read_promotions, write_promotions
+from sluice.cluster.rollback import is_unjudged, owns_replicas, read_promotions, require_not_from_git, write_promotions
 from sluice.cluster.rollout_observer import RUNNING, RolloutObserver, WatchTimeouts
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import (
@@ -69,8 +69,8 @@ def deploy(
     wanted = marked(rollout_of(documents))
     live = next(iter(cluster.live([wanted])), None)
     before = read_rollout(live) if live else RolloutStatus()
-    if not watch:
-        require_not_from_git(live)
+    if live and not watch:
+        require_not_from_git(live, "run `sluice deploy --watch`")
     gate = _judge_of_first(live, wanted, documents, watch=watch)
     documents = [wanted if one["kind"] == "Rollout" else one for one in documents]
     release = str(wanted["spec"]["template"]["metadata"]["labels"][RELEASE_LABEL])
@@ -97,7 +97,7 @@ def deploy(
         if not same or retry:
             observer.earlier = ended
         going = watch and now.current != now.stable and not now.aborted  # it may have come before we looked
-        unjudged = bool(gate and before.stable and (retry or going or not same))
+        unjudged = bool(gate and live and is_unjudged(live) and before.stable and (retry or going or not same))
         _proceed(observer, now, same=same, retry=retry, unjudged=unjudged, over_dead_stable=over_dead_stable)
         found = observer.until_end(seconds)
         ended_as = _conclude(observer, found, seconds)
@@ -122,10 +122,13 @@ def deploy(
 
 def _judge_of_first(live: Manifest | None, wanted: Any, documents: Sequence[Manifest], *, watch: bool) -> Any:
     """Return the judge of a release before which none was live. With `watch`, its routes come from git, too."""
-    known = judged_before(live, template_key(wanted["spec"]["template"])) if watch else live
-    gate: Any = next((judged(known, wanted, documents) for judged in hooks("first_release").values()), None)
-    own = [one for one in documents if not gate or one not in gate.routes]
-    return replace(gate, documents=own) if watch and gate else gate
+    if watch and live and not read_promotions(live).promoted:
+        now, own = read_rollout(live), template_key(wanted["spec"]["template"])
+        if now.template == own and now.current == now.stable and (now.observed or not now.stable):
+            live = None  # only this release, and nobody has judged it
+    gate: Any = next((judged(live, wanted, documents) for judged in hooks("first_release").values()), None)
+    rest = [one for one in documents if not gate or one not in gate.routes]
+    return replace(gate, documents=rest) if watch and gate else gate
 
 
 def _proceed(

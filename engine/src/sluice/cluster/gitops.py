@@ -20,15 +20,13 @@ from sluice.cluster.apply import jobs_of, wait_for_job
 from sluice.cluster.kubectl import ClusterUnreachableError, find
 from sluice.cluster.manifests import Manifest, parse, place
 from sluice.cluster.release_overlay import marked, rollout_of
-from sluice.cluster.rollback import is_unjudged, read_promotions
+from sluice.cluster.rollback import FROM_GIT, is_unjudged
 from sluice.cluster.rollout_observer import RolloutObserver
 from sluice.cluster.rollout_status import RolloutStatus, read_rollout
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 
-# On a Rollout that comes from git: the folder.
-FROM_GIT = "sluice/from-git"
 FILE = "release.yaml"
 # For a person to merge, and for the tool to look at git again.
 _ARRIVAL_SECONDS = 1800.0
@@ -38,8 +36,12 @@ _SELECTED = re.compile(r'"(?:stable|canary|active|preview|ping|pong)Service": "(
 _NEVER_PRUNED = ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Cluster")
 
 
-def write_release(folder: Path, documents: Sequence[Manifest], *, first: bool | None = None) -> None:
-    """Write a rendered release. `first`: without the routes of visitors; None: as the release before it says."""
+def write_release(
+    folder: Path, documents: Sequence[Manifest], *, first: bool | None = None, rollback: bool = False
+) -> None:
+    """Write a rendered release.
+
+    `first`: without the routes of visitors; None: as the release before it says. `rollback`: without analyses."""
     rollout, path, judges = marked(rollout_of(documents)), folder / FILE, hooks("first_release").values()
     if path.exists() and not path.read_text().startswith(_HEAD):
         raise SluiceError(f"{path}: Sluice did not write this file", remedy="give another folder as --into")
@@ -55,10 +57,20 @@ def write_release(folder: Path, documents: Sequence[Manifest], *, first: bool | 
             remedy="--first keeps visitors away until `sluice deploy --watch` has judged it; --no-first if one is live",
         )
     gate = next((judged(None, rollout, documents) for judged in judges), None) if first else None
+    if rollback:
+        rollout["spec"]["strategy"] = _unjudged(rollout["spec"]["strategy"])
     rollout["metadata"].setdefault("annotations", {})[FROM_GIT] = str(folder)
     kept = [one for one in documents if one["kind"] != "Rollout" and one not in (gate.routes if gate else ())]
     prepared = [*(_prepared(one, rollout["spec"]["strategy"]) for one in kept), rollout]
     write_atomic(path, _HEAD + yaml.safe_dump_all(prepared, sort_keys=False, width=120))
+
+
+def _unjudged(strategy: Any) -> Any:
+    """Return a strategy that brings back what was live: all pods first, then all visitors."""
+    if "canary" in strategy:
+        steps = [{"setCanaryScale": {"weight": 100}}, {"setWeight": 100}]
+        return {"canary": strategy["canary"] | ({"steps": steps} if "steps" in strategy["canary"] else {})}
+    return {name: {key: one for key, one in part.items() if "Analysis" not in key} for name, part in strategy.items()}
 
 
 def _prepared(document: Manifest, strategy: Manifest) -> Any:
@@ -86,21 +98,6 @@ def _prepared(document: Manifest, strategy: Manifest) -> Any:
     if annotations:
         prepared["metadata"]["annotations"] = (prepared["metadata"].get("annotations") or {}) | annotations
     return prepared
-
-
-def require_not_from_git(rollout: Manifest | None) -> None:
-    if rollout and (folder := (rollout["metadata"].get("annotations") or {}).get(FROM_GIT)):
-        raise SluiceError(
-            f"{place(rollout)}: it comes from git ({folder}), and Argo CD or Flux would put it back",
-            remedy=f"`sluice manifests render --into {folder}`, commit that, and `sluice deploy --watch`",
-        )
-
-
-def judged_before(live: Manifest | None, template: str) -> Manifest | None:
-    """Return what is live, or None if that is only this release, and nobody has judged it."""
-    now = read_rollout(live) if live else RolloutStatus()
-    alone = now.template == template and now.current == now.stable
-    return live if live and (not alone or read_promotions(live).promoted) else None
 
 
 def await_applied(observer: RolloutObserver, release: str, jobs: Sequence[Manifest], seconds: float) -> None:

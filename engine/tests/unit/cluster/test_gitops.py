@@ -1,5 +1,6 @@
 """Releases from git: Argo CD or Flux applies them, and puts back what differs in the middle of a canary."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from sluice.cluster.deploy_release import DeploymentResult
 from sluice.cluster.gitops import FILE, write_release
 from sluice.cluster.manifests import parse, place, render, schema_folders, validate
 from sluice.cluster.release_overlay import render_release
+from sluice.cluster.rollback import rollback
 from sluice.core.errors import SluiceError
 from starter_files import ROOT
 from support.kubernetes.gitops import argo_cd, flux
@@ -22,6 +24,7 @@ from .conftest import (
     BEFORE,
     IMAGE,
     LOAD_IMAGE,
+    QUICK,
     Runner,
     checkout,
     documents_of,
@@ -290,3 +293,45 @@ def test_a_first_release_that_came_with_its_routes_is_judged_too(plane: Player, 
     plane.nodes.verdicts = {"quality": "Failed"}
     assert watch(first=False).kind == "failed"
     assert run(watch=True).kind == "failed", "also when it is there already"
+
+
+def back(plane: Player, run: Runner, name: str = "") -> Any:
+    plane.api.requests.clear()
+    return rollback(
+        run.cluster, plane.api.namespace, "sluice", release=name, show=run.show, seconds=240, patience=QUICK
+    )
+
+
+def test_a_canary_from_git_is_aborted_and_its_commit_is_named(plane: Player, run: Runner) -> None:
+    hold(plane)
+    ended: list[Any] = []
+    other = Runner(run.cluster.state)
+    run.during["weight: canary 10 %"] = lambda: ended.append(back(plane, other))
+    flux(plane.api, written(run.cluster.state, first=False))
+    assert run(watch=True).kind == "stopped"
+    assert ended[0][0] == BEFORE
+    assert f"git still has {release().id}: revert its commit" in other.lines
+    assert applied_by_us(plane) == []
+    assert traffic(plane)[0] == [100, 0]
+    flux(plane.api, written(run.cluster.state, BEFORE))
+    plane.settle()
+    assert is_live(rollout(plane)), "the commit is reverted"
+
+
+def test_a_rollback_is_rendered_and_then_watched(plane: Player, run: Runner, watch: Watch, tmp_path: Path) -> None:
+    assert watch(BEFORE, first=False).kind == "promoted"
+    assert watch().kind == "promoted"
+    with pytest.raises(SluiceError, match="would put it back") as caught:
+        back(plane, run)
+    assert f"--into {tmp_path} --release {BEFORE} --rollback" in str(caught.value)
+    assert applied_by_us(plane) == []
+    write_release(tmp_path, documents_of(BEFORE), rollback=True)
+    flux(plane.api, parse((tmp_path / FILE).read_text()))
+    assert "analysis" not in json.dumps(rollout(plane)["spec"]["strategy"])
+    label, ended = back(plane, run, BEFORE)
+    assert (label, ended.kind) == (BEFORE, "promoted")
+    assert applied_by_us(plane) == []
+    annotations = rollout(plane)["metadata"]["annotations"]
+    gone, live = template_hash(plane.api, release().id), template_hash(plane.api, BEFORE)
+    assert (annotations["sluice/promoted"], annotations["sluice/rolled-back-from"]) == (live, gone)
+    assert back(plane, run, BEFORE)[1].kind == "promoted", "and again, when it is over"
