@@ -98,9 +98,7 @@ def ended(job: Mapping[str, Any]) -> dict[str, str]:
     return {one["type"]: str(one.get("message") or "failed") for one in conditions if one["status"] == "True"}
 
 
-def wait_for_job(
-    client: httpx.Client, job: Manifest, show: Show, lost_seconds: float, *, remedy: str = _UNTOUCHED
-) -> None:
+def wait_for_job(client: httpx.Client, job: Manifest, show: Show, lost: float, remedy: str = _UNTOUCHED) -> None:
     """Wait until a Job is complete. SluiceError with its log if it fails."""
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     end, heard = time.monotonic() + _JOB_SECONDS, time.monotonic()
@@ -111,7 +109,7 @@ def wait_for_job(
             heard = time.monotonic()
             _tell_problems(client, namespace, name, show, told)
         except ClusterUnreachableError:
-            if time.monotonic() - heard > lost_seconds:
+            if time.monotonic() - heard > lost:
                 raise
             state = {}
         if "Complete" in state:

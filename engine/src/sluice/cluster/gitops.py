@@ -46,12 +46,8 @@ def write_release(
     if path.exists() and not path.read_text().startswith(_HEAD):
         raise SluiceError(f"{path}: Sluice did not write this file", remedy="give another folder as --into")
     before = rollout_of(parse(path.read_text())) if path.exists() else None
-    now = read_rollout(rollout)
-    if (
-        first is None
-        and judges
-        and (not before or (is_unjudged(before) and read_rollout(before).release != now.release))
-    ):
+    unknown = not before or (is_unjudged(before) and read_rollout(before).release != read_rollout(rollout).release)
+    if first is None and judges and unknown:
         raise SluiceError(
             f"{path}: no release was judged here yet" if before else f"{path}: it is not there yet",
             remedy="--first keeps visitors away until `sluice deploy --watch` has judged it; --no-first if one is live",
@@ -113,7 +109,7 @@ def await_applied(observer: RolloutObserver, release: str, jobs: Sequence[Manife
         time.sleep(observer.patience.poll)
     for job in jobs:
         remedy = f"`kubectl delete job {job['metadata']['name']}`: Argo CD or Flux makes it again; then watch again"
-        wait_for_job(observer.client, job, observer.show, observer.patience.lost, remedy=remedy)
+        wait_for_job(observer.client, job, observer.show, observer.patience.lost, remedy)
 
 
 def _missing(observer: RolloutObserver, release: str, jobs: Sequence[Manifest]) -> str:

@@ -115,13 +115,15 @@ def test_kustomize_reads_what_was_written(tmp_path: Path) -> None:
     assert annotation == str(tmp_path)
 
 
-def test_what_holds_data_or_is_mounted_by_old_pods_is_never_pruned(tmp_path: Path) -> None:
-    for one in written(tmp_path, first=False):
+def test_what_holds_data_or_is_mounted_by_old_pods_is_never_pruned_and_jobs_stay(tmp_path: Path) -> None:
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"ttlSecondsAfterFinished": 9}}
+    write_release(tmp_path, [*documents_of(), job], first=False)
+    for one in parse((tmp_path / FILE).read_text()):
         kept = one["metadata"].get("annotations") or {}
-        assert ("kustomize.toolkit.fluxcd.io/prune" in kept) == (one["kind"] in ("ConfigMap", "Namespace"))
-        assert ("Prune=false" in kept.get("argocd.argoproj.io/sync-options", "")) == (
-            "kustomize.toolkit.fluxcd.io/prune" in kept
-        )
+        never = one["kind"] in ("ConfigMap", "Namespace")
+        assert ("kustomize.toolkit.fluxcd.io/prune" in kept) == never
+        assert ("Prune=false" in kept.get("argocd.argoproj.io/sync-options", "")) == never
+        assert "ttlSecondsAfterFinished" not in one.get("spec", {}), "gone by itself, it would be run again"
 
 
 @pytest.mark.parametrize(
@@ -180,13 +182,6 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="Sluice did not write this file"):
         written(tmp_path, first=False)
     assert (tmp_path / FILE).read_text() == "kind: Mine\n"
-
-
-def test_a_job_stays_when_it_has_ended(tmp_path: Path) -> None:
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"ttlSecondsAfterFinished": 9}}
-    write_release(tmp_path, [*documents_of(), job], first=False)
-    (made,) = (one for one in parse((tmp_path / FILE).read_text()) if one["kind"] == "Job")
-    assert made["spec"] == {}
 
 
 @pytest.fixture
