@@ -1,4 +1,4 @@
-"""What a project may import of the engine: the only door for src/assistant/, tests/ and loadtest/.
+"""The engine's public interface: the only module to import in src/assistant/, tests/ and loadtest/.
 
 Everything behind it may change with any version; what is named here changes only with a codemod. A name is loaded when
 it is used: the service doesn't load the evaluation because a metric stands beside the application."""

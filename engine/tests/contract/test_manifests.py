@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,18 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, VERSIONS, place, pods, unpinned, validate
+from sluice.cluster.manifests import (
+    KUBERNETES,
+    PLACEHOLDER,
+    VERSIONS,
+    Manifest,
+    parse,
+    place,
+    pods,
+    render,
+    unpinned,
+    validate,
+)
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.serving.settings import ServiceSettings
@@ -16,6 +28,7 @@ from support.kubernetes.manifests import (
     OVERLAYS,
     ROOT,
     SCHEMAS,
+    combination,
     combinations,
     combined,
     distinct,
@@ -144,3 +157,46 @@ def test_a_private_registry_is_opened_for_every_pod_of_own_images() -> None:
         for pod in own:
             assert pod["serviceAccountName"] == "sluice"
             assert "imagePullSecrets" not in pod, "its own would replace those of the account"
+
+
+def patched(folder: Path, words: str) -> list[Manifest]:
+    """Render with the patches of engine/docs/reference/cluster.md that have these words."""
+    page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
+    (block,) = (one for one in re.findall(r"^```\n(patches:\n.*?)^```", page, re.M | re.S) if words in one)
+    path = combination(folder / "overlay", ("monitoring", "notifications")) / "kustomization.yaml"
+    path.write_text(path.read_text() + block)
+    documents = parse(render(path.parent))
+    validate(documents, SCHEMAS)
+    return documents
+
+
+def test_an_overlay_names_another_domain_and_other_channels(tmp_path: Path) -> None:
+    documents = patched(tmp_path, "externalName")
+    assert "svc.corp.example" in json.dumps(documents)
+    assert "cluster.local" not in json.dumps(documents)
+    # A trigger is `on-` and the reason of an event (1.9.1, utils/record/record.go: translateReasonToTrigger).
+    assert one(patched(tmp_path, "helpdesk-alerts"), "Rollout", "sluice")["metadata"]["annotations"] == {
+        "notifications.argoproj.io/subscribe.on-rollout-aborted.slack": "helpdesk-alerts",
+        "notifications.argoproj.io/subscribe.on-rollout-completed.slack": "helpdesk-releases",
+    }
+
+
+@pytest.mark.parametrize(("words", "key"), [("sluice-prometheus", "headers"), ("sigv4", "authentication")])
+def test_every_analysis_logs_in_to_prometheus(tmp_path: Path, words: str, key: str) -> None:
+    """A header's value takes an argument, and that a Secret (1.9.1, analysis/analysis.go: resolveArgs;
+    metricproviders/prometheus/prometheus.go: NewPrometheusAPI). Amazon's is known by `aps-workspaces`."""
+    asked = [one["spec"] for one in patched(tmp_path, words) if "prometheus-url" in str(one)]
+    assert len(asked) == len(list((ENGINE / "analysis").glob("*.yaml"))) - 5, "all but Jobs, their Service, the list"
+    for spec in asked:
+        provider = spec["metrics"][0]["provider"]["prometheus"]
+        assert re.match("https://(aps-workspaces|prometheus)", provider["address"])
+        assert set(re.findall(r"args\.([\w-]+)", str(provider[key]))) <= {arg["name"] for arg in spec["args"]}
+
+
+def test_on_openshift_no_pod_names_a_user_and_every_pod_reaches_dns() -> None:
+    documents = combined("monitoring", "pgvector", "mlflow", "llm-vllm", "postgres-exporter", "openshift")
+    every = [pod["securityContext"] for document in documents for pod in pods(document)]
+    assert len(every) >= 9
+    assert not [one for one in every if {"runAsUser", "runAsGroup", "fsGroup"} & one.keys() or not one["runAsNonRoot"]]
+    (dns,) = (rule for rule in one(documents, "NetworkPolicy", "dns")["spec"]["egress"] if "openshift-dns" in str(rule))
+    assert {port["port"] for port in dns["ports"]} == {5353}

@@ -170,6 +170,7 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
     annotations = chosen.template["metadata"].get("annotations")
     about = {"labels": labels, **({"annotations": annotations} if annotations else {})}
     own = {key: value for key, value in (metadata.get("labels") or {}).items() if key != RELEASE_LABEL}
+    channels = {k: v for k, v in (metadata.get("annotations") or {}).items() if "argoproj.io/subscribe." in k}
     return {
         "apiVersion": document["apiVersion"],
         "kind": document["kind"],
@@ -177,6 +178,7 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "labels": {**own, **({RELEASE_LABEL: chosen.release} if chosen.release else {})},
+            **({"annotations": channels} if channels else {}),  # components/notifications: else they would be gone
         },
         "spec": {
             **spec,

@@ -174,7 +174,10 @@ class RolloutObserver:
             self.show(line)
         waiting = waits_for_a_person(self.picture.rollout)
         if waiting and not self._waiting:
-            self.show("waits for a person: `kubectl argo rollouts promote` goes on, `sluice rollback` goes back")
+            name, cleared = f"{self.target.name} -n {self.target.namespace}", '{"status":{"pauseConditions":null}}'
+            by_hand = f"kubectl patch rollout {name} --subresource status --type merge --patch '{cleared}'"
+            self.show(f"waits for a person: `kubectl argo rollouts promote {name}` or `{by_hand}` goes on")
+            self.show("`sluice rollback` goes back")
         self._waiting = waiting
         return True
 

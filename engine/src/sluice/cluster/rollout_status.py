@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
+
+from sluice.rollout.analysis_templates import parse_duration
 
 Object = Mapping[str, Any]
 
@@ -176,7 +180,7 @@ def read_rollout(document: Object) -> RolloutStatus:
         observed=str(status.get("observedGeneration", "")) == str(generation),
         release=str((template.get("labels") or {}).get(RELEASE_LABEL, "")),
         phase=str(status.get("phase", "")),
-        message=str(status.get("message", "")),
+        message=str(status.get("message", "")) + _pause_end(spec, status),
         aborted=bool(status.get("abort")),
         current=str(status.get("currentPodHash", "")),
         stable=str(status.get("stableRS", "")),
@@ -189,6 +193,16 @@ def read_rollout(document: Object) -> RolloutStatus:
         paused=bool(spec.get("paused")),
         blue_green="blueGreen" in (spec.get("strategy") or {}),
     )
+
+
+def _pause_end(spec: Object, status: Object) -> str:
+    """Return when the pause of the current step ends, as a local time."""
+    with suppress(LookupError, TypeError, ValueError):  # no such step, none with a duration, or one of `1.5h`
+        pause = spec["strategy"]["canary"]["steps"][status["currentStepIndex"]]["pause"]
+        (began,) = (one["startTime"] for one in status["pauseConditions"] if one["reason"] == "CanaryPauseStep")
+        end = datetime.fromisoformat(began) + timedelta(seconds=parse_duration(pause["duration"]))
+        return f", until {end.astimezone():%H:%M:%S}"
+    return ""
 
 
 def read_replica_set(document: Object) -> ReplicaSetStatus:

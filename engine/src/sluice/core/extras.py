@@ -29,7 +29,7 @@ _WITHOUT = re.compile(r"^without:\s*(\[[^\]]*\]|(?:- *[\w'\"]+\s*)*)", re.MULTIL
 
 @dataclass(frozen=True)
 class Extra:
-    """What a part adds, beside the commands in its cli.py. References are `module:name`, below its package.
+    """The additions of a part beside the commands in its cli.py. References are `module:name`, below its package.
 
     Attributes:
         needs: parts that it imports; it is off if one of them is.

@@ -31,7 +31,7 @@ FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re
 
 
 class ExpectedBehaviour(Settings):
-    """What one answer must be like, beside being right. Each key is checked by the metric of its name.
+    """The demands on one answer beside being right. Each key is checked by the metric of its name.
 
     `contains`, `not_contains`: texts, compared without case; `regex`: found anywhere in the answer; `json_schema`: the
     whole answer is JSON that fits; `rubric`: what the judge is to go by, in place of the general rubric; `answer_key`:

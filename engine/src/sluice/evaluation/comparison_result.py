@@ -124,7 +124,7 @@ class MetricComparison:
 
     @property
     def fell(self) -> bool:
-        """Whether the head is worse by as much as matters, sure or not."""
+        """True if the head is worse by as much as matters, significant or not."""
         loss = (self.judgement.difference or 0.0) * (-1 if self.direction == "higher" else 1)
         return loss > 0 and loss >= self.judgement.smallest
 

@@ -125,7 +125,7 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
-    """Of an error object's message only numbers are kept: it may quote a key or the question."""
+    """Keep only the numbers of an error object's message: it may quote a key or the question."""
     codes = said = ""
     try:
         found: Any = json.loads(await response.content.read(_ERROR_BYTES))["error"]

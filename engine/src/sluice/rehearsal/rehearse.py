@@ -155,6 +155,8 @@ class _RehearsalRun:
             if step.weight is not None:
                 self._say(f"{step.weight} % of visitors go to the canary")
                 self._weigh(step.weight)
+            elif step.only_in_cluster:
+                self._say(f"left out, only in a cluster: {step.only_in_cluster}")
             elif step.kind == "pause":
                 self._say(f"watching for {step.seconds:.0f} s")
                 end, watch = time.monotonic() + step.seconds, self._watching(step)

@@ -14,7 +14,7 @@ _MAPPING = dict[str, Any]
 
 
 class PauseSpec(Settings):
-    duration: str | int
+    duration: str | int | None = None  # None: until a person promotes the Rollout
 
 
 class CanaryScale(Settings):
@@ -25,6 +25,7 @@ class CanaryScale(Settings):
 
 class TemplateRef(Settings):
     templateName: str  # noqa: N815
+    clusterScope: bool = False  # noqa: N815 (a ClusterAnalysisTemplate, which only a cluster has)
 
 
 class TemplateArgument(Settings):

@@ -27,13 +27,16 @@ _STEPS: Place = ("spec", "strategy", "canary", "steps")
 
 @dataclass(frozen=True)
 class Step:
-    """A step. `seconds` are of a pause or an analysis, `weight` is of setWeight, the rest of an analysis."""
+    """A step. `seconds` are of a pause or an analysis, `weight` is of setWeight, the rest of an analysis.
+
+    `only_in_cluster` says what of it a rehearsal leaves out."""
 
     kind: Literal["setWeight", "setCanaryScale", "pause", "analysis"]
     seconds: float = 0.0
     weight: int | None = None
     template: str = ""
     parameters: Parameters | None = None
+    only_in_cluster: str = ""
 
     @classmethod
     def analysis(cls, template: str, parameters: Parameters) -> Step:
@@ -89,8 +92,9 @@ def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
                 faults.append(f"{where}: weights must rise, found {step.weight} after {weight}")
             weight = max(weight, step.weight)
         steps.append(step)
-    if not any(spec.analysis for spec in specs):
-        faults.append(f"{place_of(path, _STEPS, lines)}: no analysis step: nothing would decide about the canary")
+    if not faults and not any(step.parameters for step in steps):
+        nothing = "no analysis step that the rehearsal can run: nothing would decide about the canary"
+        faults.append(f"{place_of(path, _STEPS, lines)}: {nothing}")
     if faults:
         raise ValidationErrors(str(path), faults, remedy=REMEDY)
     return CanaryPlan(path, tuple(steps))
@@ -106,8 +110,12 @@ def _step(spec: StepSpec, read: Callable[..., Parameters]) -> Step:
             raise ValueError("setCanaryScale is exactly one of replicas, weight, matchTrafficWeight")
         return Step("setCanaryScale")  # a number of pods, which means nothing to a rehearsal
     if spec.pause is not None:
+        if spec.pause.duration is None:
+            return Step("pause", only_in_cluster="the pause in which a person decides")
         return Step("pause", parse_duration(spec.pause.duration))
     if spec.analysis is not None:
         name = spec.analysis.templates[0].templateName
+        if spec.analysis.templates[0].clusterScope:
+            return Step("analysis", template=name, only_in_cluster=f"the ClusterAnalysisTemplate {name}")
         return Step.analysis(name, read(name, spec.analysis.args))
     raise ValueError("the step is empty")

@@ -1,5 +1,5 @@
-"""What an application is: a LangChain Runnable over {"messages": [{role, content}, …]}, which is a chain or a LangGraph
-graph, or an async function or generator of the same.
+"""The contract of an application: a LangChain Runnable over {"messages": [{role, content}, …]}, which is a chain or a
+LangGraph graph, or an async function or generator of the same.
 
 `config/project.yaml` names its builder: `application: assistant.app:build`."""
 

@@ -30,7 +30,7 @@ _SEARCHES = 16  # side by side; what waits for the embedder at the same time is 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What an application shows its model, and what it says itself.
+    """The passages for the model, and the ones to quote.
 
     Attributes:
         passages: for the prompt.

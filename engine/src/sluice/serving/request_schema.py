@@ -174,7 +174,7 @@ OWN_INSTRUCTIONS = (
 
 
 def caller_options(request: ChatRequest) -> CallerOptions | None:
-    """What a request asks for; None when that is an answer in words. RequestError for what cannot be served."""
+    """Return the tools or format that a request asks for, None for plain text; RequestError if it can't be served."""
     _check(request.messages)
     wanted = {
         "tools": request.tools,

@@ -137,7 +137,7 @@ class RequestState:
         self.replies.clear()
 
     async def once(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
-        """What is made at the first attempt at an answer; a second attempt gets the same.
+        """Return a value made once per answer: a second attempt reuses the first one's.
 
         Args:
             name: of the value.

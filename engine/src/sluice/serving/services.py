@@ -1,4 +1,4 @@
-"""What the engine gives an application: models by role, search, guards, prompts, settings, and tools with `@tool`."""
+"""An application's services: models by role, search, guards, prompts, settings, and tools with `@tool`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ReleasePrompt(BaseChatPromptTemplate):
 
     @property
     def parameters(self) -> ModelParameters:
-        """What the file says of temperature, tokens and the like."""
+        """The file's temperature, token limit and other parameters."""
         return self.prompt.parameters
 
     def format_messages(self, **kwargs: Any) -> list[BaseMessage]:
@@ -73,7 +73,7 @@ def tool(function: F) -> F:
 
 @dataclass(frozen=True)
 class Services:
-    """What `build(services)` of an application may use.
+    """The engine's services for `build(services)` of an application.
 
     Attributes:
         settings: config/service.yaml of the release.

@@ -67,6 +67,7 @@ class KubeApi:
         self.refuse: dict[tuple[str, str], Object] = {}
         self.logs: dict[str, str] = {}
         self.missing_groups: set[str] = set()
+        self.kubernetes = "v1.34.1"  # as GET /version says it
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
         self.lock = threading.RLock()
         self.patched = False  # a Rollout, since somebody looked: no controller has come to it yet
@@ -216,8 +217,8 @@ class _Handler(QuietHandler):
             self._send(
                 200, {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}
             )
-        elif parts.path in self.api.objects:
-            self._send(200, self.api.objects[parts.path])
+        elif (path := parts.path.removesuffix("/status")) in self.api.objects:
+            self._send(200, self.api.objects[path])
         else:
             self._send(404, status(404, "NotFound", f'"{parts.path.rsplit("/", 1)[-1]}" not found'))
 
@@ -295,6 +296,8 @@ class _Handler(QuietHandler):
     def _discovery(self, path: str) -> Object | None:
         kinds = [one for one in KINDS if one[0] not in self.api.missing_groups]
         groups = sorted({(group, version) for group, version, *_ in kinds if group})
+        if path == "/version":
+            return {"major": "1", "minor": "34", "gitVersion": self.api.kubernetes}
         if path == "/api":
             return {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/apis":

@@ -74,7 +74,7 @@ def distinct() -> list[Manifest]:
 _TYPES = (("shadow",), ("blue-green",), ("rolling",), ("ab",))
 _STORES = ("database", "database-external", "pgvector", "cloudnative-pg")
 _KEYS = ("provider-keys", "provider-keys-external")
-_LAST = ("artefacts-volume", "private-images")  # they change what others bring
+_LAST = ("artefacts-volume", "private-images", "openshift")  # they change what others bring
 
 
 def crowded() -> list[tuple[str, ...]]:

@@ -1,4 +1,6 @@
 import re
+import shlex
+import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ import pytest
 from sluice.cluster import deploy_release, rollout_observer
 from sluice.cluster.deploy_release import deploy, end_of_rollout
 from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError
+from sluice.cluster.manifests import kubectl
 from sluice.cluster.release_overlay import render_release
 from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.errors import SluiceError
@@ -50,6 +53,29 @@ def test_weights_analyses_and_pods_are_shown_and_a_promotion_is_remembered(plane
     hashes = [template_hash(plane.api, name) for name in (release().id, BEFORE)]
     promoted = rollout(plane)["metadata"]["annotations"]["sluice/promoted"]
     assert promoted.split() == hashes, "and that before it, though nobody noted it"
+
+
+def test_a_pause_without_a_duration_waits_for_a_person_and_says_the_command(plane: Player, run: Runner) -> None:
+    """The command is the status patch of `kubectl argo rollouts promote` (1.9.1,
+    pkg/kubectl-argo-rollouts/cmd/promote/promote.go: clearPauseConditionsPatch)."""
+    hold(plane)
+    plane.holds = True
+    run.one("Rollout")["spec"]["strategy"]["canary"]["steps"][4] = {"pause": {}}
+
+    def promote() -> None:
+        by_plugin, by_kubectl = re.findall("`(kubectl .*?)`", run.lines[-1])
+        assert by_plugin == "kubectl argo rollouts promote sluice -n sluice-local"
+        assert not [one for one in run.lines if "step 6 of 9" in one], "it waits"
+        subprocess.run([kubectl(), *shlex.split(by_kubectl)[1:]], check=True, capture_output=True)
+        assert "pauseConditions" not in rollout(plane)["status"]
+        plane.holds = False
+
+    run.during = {"waits for a person": promote}
+    assert run().kind == "promoted"
+    first, _, second = run.text.partition("step 6 of 9")
+    assert "step 5 of 9: pause until a person goes on" in first
+    assert "step 8 of 9: pause 30s" in second
+    assert "waits for a person" not in second, "a pause with a duration ends by itself"
 
 
 def test_the_rollout_comes_last_and_after_a_dry_run(plane: Player, run: Runner) -> None:

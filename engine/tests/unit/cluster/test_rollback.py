@@ -8,7 +8,7 @@ from sluice.cluster.rollback import Revision, manifest, rollback
 from sluice.core.errors import SluiceError
 from support.kubernetes.player import Player
 
-from .conftest import QUICK, bring, hold, patches, rollout, stopped, template_hash
+from .conftest import QUICK, bring, documents_of, hold, patches, rollout, stopped, template_hash
 
 ONE, TWO, THREE = (f"r-{digit * 12}" for digit in "123")
 
@@ -45,6 +45,15 @@ def test_the_record_knows_what_was_live_before(plane: Player, tmp_path: Path) ->
     (live, _), lines = back(plane, tmp_path, before=ONE)
     assert live == ONE
     assert f"back to {ONE} (revision 1)" in lines
+
+
+def test_a_rollback_keeps_the_subscriptions_of_channels(plane: Player, tmp_path: Path) -> None:
+    (applied,) = (one for one in documents_of(TWO) if one["kind"] == "Rollout")
+    channel = {"notifications.argoproj.io/subscribe.on-rollout-aborted.slack": "alerts"}
+    applied["metadata"]["annotations"] = channel
+    plane.api.apply(applied, force=True)
+    back(plane, tmp_path, ONE)
+    assert channel.items() <= rollout(plane)["metadata"]["annotations"].items()
 
 
 def test_a_release_that_the_cluster_no_longer_holds(plane: Player, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_what_keeps_a_pod_from_starting() -> None:
     assert pod(conditions=[unschedulable]).problem == "Unschedulable: 0/3 nodes"
     assert not pod(conditions=[unschedulable]).stuck  # a new node may be on its way
     assert pod(containerStatuses=[{"state": {"waiting": {"reason": "ContainerCreating"}}}]).problem == ""
+
+
+def test_a_pause_tells_when_it_ends() -> None:
+    def message(step: Any) -> str:
+        began = {"reason": "CanaryPauseStep", "startTime": "2026-11-27T12:32:35Z"}  # recorded/promoted.jsonl
+        status = {"message": "CanaryPauseStep", "currentStepIndex": 0, "pauseConditions": [began]}
+        spec = {"strategy": {"canary": {"steps": [step]}}}
+        return read_rollout({"metadata": {"name": "s"}, "spec": spec, "status": status}).message
+
+    end = datetime(2026, 11, 27, 12, 42, 35, tzinfo=UTC).astimezone()
+    assert message({"pause": {"duration": "10m"}}) == f"CanaryPauseStep, until {end:%H:%M:%S}"
+    assert {message(one) for one in ({"pause": {}}, {"setWeight": 10})} == {"CanaryPauseStep"}
 
 
 RECORDED = Path(__file__).with_name("recorded")

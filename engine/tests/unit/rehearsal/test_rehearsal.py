@@ -80,10 +80,12 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
     run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> None:
     events: list[RehearsalProgress] = []
-    result = run(stub("r-old"), stub("r-new"), TWO_STEPS, on_event=events.append)
+    only_in_cluster = "- pause: {}\n- analysis: {templates: [{templateName: budget, clusterScope: true}]}\n"
+    result = run(stub("r-old"), stub("r-new"), TWO_STEPS + only_in_cluster, on_event=events.append)
     assert (result.verdict, result.reason) == ("passed", "")
-    assert [step.kind for step in result.steps] == ["setWeight", "pause", "analysis"] * 2
-    assert [step.weight for step in result.steps] == [20, 20, 20, 50, 50, 50]
+    assert [step.kind for step in result.steps] == [*["setWeight", "pause", "analysis"] * 2, "pause", "analysis"]
+    assert [step.weight for step in result.steps] == [20, 20, 20, 50, 50, 50, 50, 50]
+    assert sum(event.text.startswith("left out, only in a cluster: the ") for event in events) == 2
     assert all(step.verdict == "passed" for step in result.steps)
     assert [weight for _, weight in result.weights] == [0, 20, 50, 100]
     assert [at for at, _ in result.weights] == sorted(at for at, _ in result.weights)

@@ -71,7 +71,6 @@ ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
     [
         ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: unknown key"),
         ("- setCanaryScale: {}\n", "steps.0: setCanaryScale is exactly one of replicas, weight, matchTrafficWeight"),
-        ("- pause: {}\n", "steps.0.pause.duration: Field required"),
         ("- pause: {duration: soon}\n", "steps.0: 'soon' is not a duration"),
         ("- {setWeight: 5, pause: {duration: 1m}}\n", "steps.0: a step is exactly one of"),
         ("- setWeight: 101\n", "steps.0.setWeight: Input should be less than or equal to 100"),
@@ -94,9 +93,20 @@ def test_anything_else_is_refused_by_name_with_its_line(rollout_file: RolloutWri
     assert "engine/docs/reference/rollout.md" in caught.value.remedy
 
 
-def test_a_plan_without_analysis_is_refused(rollout_file: RolloutWriter) -> None:
-    with pytest.raises(SluiceError, match="no analysis step: nothing would decide"):
-        load_plan(rollout_file("- setWeight: 10\n- pause: {duration: 1m}\n"))
+GATE, PLATFORM = "- pause: {}\n", "- analysis: {templates: [{templateName: budget, clusterScope: true}]}\n"
+
+
+def test_what_only_a_cluster_has_is_left_out_by_name(rollout_file: RolloutWriter) -> None:
+    gate, platform, load = load_plan(rollout_file(GATE + PLATFORM + ANALYSIS)).fitted(time_scale=0.1).steps
+    assert (gate.kind, gate.seconds, gate.only_in_cluster) == ("pause", 0, "the pause in which a person decides")
+    assert (platform.parameters, platform.only_in_cluster) == (None, "the ClusterAnalysisTemplate budget")
+    assert (load.only_in_cluster, bool(load.parameters)) == ("", True)
+
+
+@pytest.mark.parametrize("steps", ["- setWeight: 10\n- pause: {duration: 1m}\n", GATE + PLATFORM])
+def test_a_plan_without_an_analysis_that_can_be_rehearsed_is_refused(rollout_file: RolloutWriter, steps: str) -> None:
+    with pytest.raises(SluiceError, match="no analysis step that the rehearsal can run: nothing would decide"):
+        load_plan(rollout_file(steps))
 
 
 def test_a_template_must_tolerate_no_failed_measurement(rollout_file: RolloutWriter) -> None:

@@ -1,4 +1,4 @@
-"""Where documents come from: a folder or file, an archive (an export of Confluence or Notion), a git repository, or
+"""The sources of documents: a folder or file, an archive (an export of Confluence or Notion), a git repository, or
 the pages of a sitemap."""
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ Of Secrets only names are read, their own and those of keys.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sluice.cluster.manifests import ARGO_FLAGS, kubectl, parse, render
+from sluice.cluster.manifests import ARGO_FLAGS, VERSIONS, kubectl, parse, render
 from sluice.core.errors import SluiceError
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, run_program, unverified
 from sluice.llm.model_files import Models
@@ -31,6 +32,7 @@ _BRINGS = {
     "policies.kyverno.io": "helm install kyverno kyverno/kyverno -n kyverno --create-namespace",
     "postgresql.cnpg.io": "helm install cnpg cnpg/cloudnative-pg -n cnpg-system --create-namespace",
 }
+_UPGRADING = "engine/docs/reference/upgrading-a-cluster.md"
 # engine/docs/reference/deployment.md, "Rights"; what an overlay renders is added to these.
 _RIGHTS = {
     "rollouts.argoproj.io/status": ("patch",),
@@ -59,6 +61,8 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     def call(*words: str, text: str = "") -> tuple[int, str]:
         return run_program([*program, *words], text)
 
+    yield _version(call, "Kubernetes", VERSIONS[0], VERSIONS[-1], "--raw", "/version")
+    yield _version(call, "Argo Rollouts", "1.9", "1.9", *_image_of("argo-rollouts"))
     words = ("no canary gets traffic", "write to Traefik 3")
     yield _flags(call, "Argo Rollouts: flags", "argo-rollouts", ARGO_FLAGS, words, _BRINGS["argoproj.io"])
     behind_traefik = False
@@ -74,6 +78,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         yield from _variables(call, scope, overlay, namespace, documents)
         behind_traefik |= any(one["apiVersion"].startswith("traefik.io/") for one in documents)
     if behind_traefik:
+        yield _version(call, "Traefik", "3.7", "3.7", *_image_of("traefik"))
         # Traefik 3.7 joins namespace and name with a hyphen unless told otherwise, and logs a warning of it.
         words = ("objects of two namespaces can have one name in Traefik", "those of two namespaces differ")
         yield _flags(call, "Traefik: names", "traefik", [_SAFE_NAMING], words, _BRINGS["traefik.io"])
@@ -105,6 +110,27 @@ def _flags(call: _Call, what: str, name: str, flags: Sequence[str], words: tuple
     return Diagnosis(what, "missing", f"without {', '.join(absent)} {words[0]}", fix)
 
 
+def _version(call: _Call, program: str, oldest: str, newest: str, *asked: str) -> Diagnosis:
+    """Check the version in what kubectl prints: that of the server, or the tag of an image."""
+    what, (code, said) = f"{program}: version", call("get", *asked)
+    if code:
+        return unverified(what, said, f"kubectl get {' '.join(asked)}")
+    found = re.search(r'[:"](v?(\d+)\.(\d+)[^"@ ]*)', said)
+    if not found:
+        return unverified(what, f"no version in {said!r}", f"it is tested with {oldest} to {newest}: {_UPGRADING}")
+    at, first, last = (tuple(map(int, one)) for one in (found.groups()[1:], oldest.split("."), newest.split(".")))
+    if at < first:
+        return Diagnosis(what, "missing", f"{found[1]} is older than {oldest}", f"upgrade it: {_UPGRADING}")
+    if at > last:
+        return unverified(what, f"{found[1]} is newer than {newest}, the last one tested", f"read {_UPGRADING}")
+    return passed(what, found[1])
+
+
+def _image_of(name: str) -> tuple[str, ...]:
+    image = "jsonpath={.items[*].spec.template.spec.containers[0].image}"
+    return ("deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", image)
+
+
 def _overlay(call: _Call, overlay: str, namespace: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
     yield from _kinds(call, overlay, documents, served)
     create = f"kubectl create namespace {namespace}"
@@ -118,25 +144,26 @@ def _overlay(call: _Call, overlay: str, namespace: str, documents: list[Any], se
 
 
 def _kinds(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[str, set[tuple[str, str]]] = {}
     for one in documents:
         group = one["apiVersion"].rpartition("/")[0]
         if "." in group and not group.endswith(".k8s.io"):
-            wanted.setdefault(group, set()).add(one["kind"])
+            wanted.setdefault(group, set()).add((one["apiVersion"], one["kind"]))
     for group, kinds in sorted(wanted.items()):
-        what, there = f"{overlay}: kinds of {group}", set()
+        what, there = f"{overlay}: kinds of {group}", set[tuple[str, str]]()
         for version in served.get(group, ()):
             code, said = call("get", "--raw", f"/apis/{version}")
             if code:
                 yield unverified(what, said, "run it again")
                 break
-            there |= {one["kind"] for one in json.loads(said)["resources"]}
+            there |= {(version, one["kind"]) for one in json.loads(said)["resources"]}
         else:
-            if absent := ", ".join(sorted(kinds - there)):
-                fix = _BRINGS.get(group, f"install what defines {group}")
-                yield Diagnosis(what, "missing", f"not served: {absent}", fix)
+            if absent := ", ".join(" ".join(one) for one in sorted(kinds - there)):
+                fix, others = _BRINGS.get(group, f"install what defines {group}"), " and ".join(served.get(group, ()))
+                found = f"not served: {absent}" + (f"; served are kinds of {others}" if others else "")
+                yield Diagnosis(what, "missing", found, f"upgrade it: {_UPGRADING}" if others else fix)
             else:
-                yield passed(what, ", ".join(sorted(kinds)))
+                yield passed(what, ", ".join(sorted(kind for _, kind in kinds)))
 
 
 def _secrets(documents: Iterable[Any], namespace: str) -> dict[str, str]:

@@ -70,7 +70,8 @@ def analyses_of(strategy: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     for analysis in analyses:
         values = {arg["name"]: arg["value"] for arg in analysis.get("args", ()) if "value" in arg}
         for one in analysis.get("templates", ()):
-            given.setdefault(one["templateName"], values)
+            if not one.get("clusterScope"):  # of the platform's own, which may know nothing of a first release
+                given.setdefault(one["templateName"], values)
     return given
 
 

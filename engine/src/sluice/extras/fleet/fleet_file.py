@@ -18,7 +18,7 @@ _Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 
 
 class FleetRules(Settings):
-    """What every project has to keep to; `sluice fleet status` names who does not."""
+    """The rules for every project; `sluice fleet status` names the projects that break one."""
 
     oldest_engine: _Version | None = Field(default=None, description="No project may have an older engine.")
     gates: tuple[_Word, ...] = Field(

@@ -48,7 +48,7 @@ class RefusedRequestsError(SluiceError):
 
 
 class CalledFunction(Settings):
-    """What a model has called, as it wrote it."""
+    """The tool calls of a model, as it wrote them."""
 
     name: str = Field(max_length=256)
     arguments: str

@@ -1,4 +1,4 @@
-"""Whether a passage supports a sentence: by shared words first, then by embeddings.
+"""Decide if a passage supports a sentence: by shared words first, then by embeddings.
 
 0. A claim whose words stand in a row in a passage is copied, and supported.
 1. The passage's sentence that shares most content words with the claim is its evidence. Shared are words with a common

@@ -25,7 +25,7 @@ _COMPLETE = 2  # of an attempt: it has its answers and their scores
 
 
 class GarakParameters(Settings):
-    """Of each probe at most `prompts`, each asked `generations` times, `parallel` at once, within `minutes`."""
+    """The limits of a scan: `prompts` per probe, `generations` per prompt, `parallel` requests, `minutes` in all."""
 
     probes: tuple[str, ...] = Field(min_length=1)
     prompts: int = Field(ge=1)

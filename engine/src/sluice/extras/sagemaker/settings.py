@@ -109,7 +109,7 @@ class EndpointSettings(Settings):
 
     @property
     def update_options(self) -> dict[str, Any]:
-        """How UpdateEndpoint moves the traffic. Where components hold the models, only machines change."""
+        """The traffic policy of UpdateEndpoint. If components hold the models, only machines change."""
         if self.components:
             return {}
         size = {"Type": "CAPACITY_PERCENT", "Value": self.canary_percent}

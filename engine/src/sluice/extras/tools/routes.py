@@ -37,7 +37,7 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
 
     @api.get("/v1/approvals", responses=replies, openapi_extra=scope)
     async def approvals(connection: Request) -> JSONResponse:
-        """What waits, and what was decided, of the tenant of the key."""
+        """Return the pending and decided approvals of the key's tenant."""
         found = await agent.approvals.all(caller_of(connection.scope).tenant)
         return JSONResponse({"object": "list", "data": [approval.shown() for approval in found]})
 

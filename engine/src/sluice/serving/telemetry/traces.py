@@ -86,7 +86,7 @@ class TraceStep:
         self.end_ns = time.time_ns()
 
     def verdict(self, outcome: GuardOutcome) -> None:
-        """What a guard said. Of several sentences the strictest counts, and all reasons are kept."""
+        """Record a guard's outcome. Of several sentences the strictest counts, and all reasons are kept."""
         seen = self.attributes
         found = "blocked" if outcome.blocked else "redacted" if outcome.reasons else "passed"
         if _STRICTNESS[found] >= _STRICTNESS[str(seen.get("sluice.guard.verdict", "passed"))]:
@@ -97,7 +97,7 @@ class TraceStep:
             seen["sluice.guard.reasons"] = tuple(sorted(reasons))
 
     def hits(self, hits: Sequence[Hit]) -> None:
-        """What a search found, best first."""
+        """Record the hits of a search, best first."""
         self.attributes["sluice.retrieval.hits"] = len(hits)
         if hits:
             self.attributes["sluice.retrieval.best_similarity"] = round(max(hit.similarity for hit in hits), 4)

@@ -37,10 +37,10 @@ def put(api: KubeApi, document: Any) -> None:
     api.write(document, "somebody")
 
 
-def controller(*flags: str) -> dict[str, Any]:
+def controller(*flags: str, version: str = ":v1.9.1") -> dict[str, Any]:
     """The Deployment of Argo Rollouts 1.9.1 as its manifests/install.yaml names and labels it."""
     labels = {"app.kubernetes.io/name": "argo-rollouts", "app.kubernetes.io/component": "rollouts-controller"}
-    container = {"name": "argo-rollouts", "image": "quay.io/argoproj/argo-rollouts:v1.9.1", "args": list(flags)}
+    container = {"name": "argo-rollouts", "image": f"quay.io/argoproj/argo-rollouts{version}", "args": list(flags)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -51,7 +51,8 @@ def controller(*flags: str) -> dict[str, Any]:
 
 def traefik(*flags: str) -> dict[str, Any]:
     """The Deployment of Traefik 3.7.9 as its chart (41.1.0) labels it, in the namespace of the stub."""
-    spec = {"template": {"spec": {"containers": [{"name": "traefik", "args": ["--providers.kubernetescrd", *flags]}]}}}
+    container = {"name": "traefik", "image": "docker.io/traefik:v3.7.9", "args": ["--providers.kubernetescrd", *flags]}
+    spec = {"template": {"spec": {"containers": [container]}}}
     metadata = {"name": "traefik", "labels": {"app.kubernetes.io/name": "traefik"}}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
@@ -64,6 +65,7 @@ def test_all_is_there(api: KubeApi) -> None:
     found = look()
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     assert {"API server", f"local: namespace {NAMESPACE}", f"local: Secret {NAMES.name}-keys"} <= set(found)
+    assert (found["Kubernetes: version"].found, found["Traefik: version"].found) == ("v1.34.1", "v3.7.9")
     assert {f"local: kinds of {group}" for group in ("argoproj.io", "traefik.io")} <= set(found)
     assert {method for method, _ in api.requests} == {"GET", "POST"}, "questions only"
 
@@ -76,7 +78,7 @@ def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
     found = look()
     bad = {what: one for what, one in found.items() if not one.good}
     kinds = bad.pop("local: kinds of argoproj.io")
-    assert kinds.found == "not served: AnalysisTemplate, Rollout"
+    assert kinds.found == "not served: argoproj.io/v1alpha1 AnalysisTemplate, argoproj.io/v1alpha1 Rollout"
     assert "argo-rollouts" in kinds.fix
     assert bad.pop(f"local: namespace {NAMESPACE}").fix == f"kubectl create namespace {NAMESPACE}"
     assert f"kubectl create secret generic {NAMES.name}-keys" in bad.pop(f"local: Secret {NAMES.name}-keys").fix
@@ -104,6 +106,38 @@ def test_a_traefik_that_joins_names_of_two_namespaces_is_found(api: KubeApi) -> 
     assert found.fix.startswith(f"kubectl patch deployment -n {NAMESPACE} traefik --type json")
     api.delete("Deployment", "traefik")
     assert look()["Traefik: names"].state == "not verified"
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "found"),
+    [
+        (":v1.9.0@sha256:" + "1" * 64, "ok", "v1.9.0"),
+        (":v1.8.3", "missing", "v1.8.3 is older than 1.9"),
+        (":v1.10.0", "not verified", "v1.10.0 is newer than 1.9, the last one tested"),
+        (":latest", "not verified", "no version in 'quay.io/argoproj/argo-rollouts:latest'"),
+    ],
+)
+def test_a_version_that_was_never_tested_is_found(api: KubeApi, version: str, state: str, found: str) -> None:
+    put(api, controller(*ARGO_FLAGS, version=version))
+    one = look()["Argo Rollouts: version"]
+    assert (one.state, one.found) == (state, found)
+    assert state == "ok" or one.fix.endswith("engine/docs/reference/upgrading-a-cluster.md")
+
+
+def test_a_kubernetes_that_is_too_old_is_found(api: KubeApi) -> None:
+    api.kubernetes = "v1.32.9-eks-1234567"
+    assert look()["Kubernetes: version"].found == "v1.32.9-eks-1234567 is older than 1.33"
+    api.refuse[("GET", "/version")] = status(403, "Forbidden", "no right")
+    assert look()["Kubernetes: version"].state == "not verified"
+
+
+def test_a_version_of_a_kind_that_is_not_served_is_found(api: KubeApi, tmp_path: Path) -> None:  # noqa: ARG001
+    scope = hosted(tmp_path)
+    path = scope.root / "engine" / "k8s" / "base" / "middleware-retry.yaml"
+    path.write_text(path.read_text().replace("traefik.io/v1alpha1", "traefik.io/v2"))
+    (one,) = [one for one in cluster.check(scope) if one.what == "local: kinds of traefik.io"]
+    assert one.found == "not served: traefik.io/v2 Middleware; served are kinds of traefik.io/v1alpha1"
+    assert one.fix.endswith("engine/docs/reference/upgrading-a-cluster.md")
 
 
 def test_secrets_that_may_not_be_seen_are_not_verified(api: KubeApi) -> None:

@@ -137,4 +137,6 @@ def test_a_blue_green_release_is_judged_by_what_stands_before_its_switch() -> No
     before = {"templates": [{"templateName": "quality"}, {"templateName": "load"}]}
     assert list(analyses_of({"blueGreen": {"prePromotionAnalysis": before}})) == ["quality", "load"]
     assert list(analyses_of({"blueGreen": {}})) == []
+    platform = {"templates": [{"templateName": "budget", "clusterScope": True}]}
+    assert list(analyses_of({"canary": {"steps": [{"analysis": platform}]}})) == []
     assert list(analyses_of({"canary": {"maxSurge": 1}})) == [], "components/rolling has none"
