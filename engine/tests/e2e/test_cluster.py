@@ -20,6 +20,7 @@ import pytest
 
 from e2e.cluster import ROOT, Checkout, Ended, Site, variant
 from sluice.cluster.kubectl import Cluster as KubectlCluster
+from sluice.cluster.manifests import parse
 from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
@@ -52,6 +53,7 @@ def cut_short(prompt: dict[str, Any]) -> None:
 
 PLAIN = (
     "first", "good", "slow", "failing", "third", "scaled", "fixed", "unpullable", "crowded", "late", "away", "other",
+    "fromgit",
 )  # fmt: skip
 VARIANTS = {name: describe(f"This is {name}.") for name in PLAIN} | {"worse": cut_short}
 
@@ -427,3 +429,39 @@ def test_two_environments_in_one_cluster_do_not_answer_for_each_other(cluster: C
     assert cluster.site.live() == live
     routes = [*cluster.site.routes(), *cluster.other.routes()]
     assert len(set(routes)) == len(routes) == 4, routes
+
+
+def test_a_release_from_git_is_watched_and_self_healing_leaves_its_canary_alone(cluster: Cluster) -> None:
+    """As Flux applies: server-side, with force, and a route with weights only if it is not there (its
+    ssa/manager_apply.go, `shouldSkipApply`). In the second environment, which `sluice deploy` made."""
+    site, git = cluster.other, cluster.site.checkout.workspace.root / "git"
+    if cluster.nodes:
+        cluster.nodes.verdicts = {}
+
+    def heal() -> None:
+        for one in parse((git / "release.yaml").read_text()):
+            if one["metadata"].get("annotations", {}).get("kustomize.toolkit.fluxcd.io/ssa") != "IfNotPresent":
+                words = ["--server-side", "--force-conflicts", "--field-manager=kustomize-controller", "-f", "-"]
+                site.kubectl("apply", *words, given=one)
+
+    selectors: list[list[Any]] = []
+
+    def heal_in_mid_canary() -> None:
+        for _ in range(2):
+            heal()
+            selectors.append([one["spec"].get("selector") for one in site.listed("services", "v1")])
+
+    site.write_overlay()
+    named = ["--release", cluster.id("fromgit"), "--image", site.images[0], "--load-image", site.images[1]]
+    said = site.checkout.sluice(
+        "manifests", "render", site.environment, *named, "--into", str(git), "--no-first", during={}
+    )
+    assert said.status == 0
+    ended = site.sluice("deploy", *named, "--watch", during={"waiting until": heal, "canary 10 %": heal_in_mid_canary})
+    assert ended.status == 0
+    assert cluster.by_steps(ended), "self-healing took no step back"
+    assert selectors[0] == selectors[1], "nor a selector"
+    assert site.live() == cluster.id("fromgit")
+    ended = cluster.other.deploy(cluster.releases["good"])
+    assert ended.status == 1
+    assert "it comes from git" in ended.said

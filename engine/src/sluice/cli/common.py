@@ -30,6 +30,11 @@ FaultOption = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or
 EnvironmentOption = Annotated[str, typer.Option("--env", help="Environment of the shared record.")]
 ReleaseArgument = Annotated[str, typer.Argument(help="Release id.")]
 ChampionArgument = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
+ReleaseOption = Annotated[str, typer.Option(help="Release id; default: the champion.")]
+ImageOption = Annotated[
+    str, typer.Option(help="REPOSITORY@sha256:DIGEST; default: the release's image, else the overlay's.")
+]
+LoadImageOption = Annotated[str, typer.Option(help="The same for the image that judges the canary.")]
 ReasonOption = Annotated[str, typer.Option(help="Reason to record.")]
 ReplayOption = Annotated[bool, typer.Option("--replay", help="Answer from the response cache only.")]
 BaseOption = Annotated[str, typer.Option(help="Branch, tag or commit that the change will merge into.")]

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import find_release, record_of, set_outputs
+from sluice.cli.common import ImageOption, LoadImageOption, ReleaseOption, find_release, record_of, set_outputs
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.release.manifest import Manifest
 
 Environment = Annotated[str, typer.Option("--env", help="Environment: a folder of k8s/overlays/.")]
 Context = Annotated[str, typer.Option(help="Context in the kubeconfig; default: the current one.")]
@@ -26,14 +29,13 @@ KEY = "SLUICE_LOAD_KEY"
 
 def deploy(
     env: Environment,
-    release: Annotated[str, typer.Option(help="Release id; default: the champion.")] = "",
-    image: Annotated[
-        str, typer.Option(help="REPOSITORY@sha256:DIGEST; default: the release's image, else the overlay's.")
-    ] = "",
-    load_image: Annotated[str, typer.Option(help="The same for the image that judges the canary.")] = "",
+    release: ReleaseOption = "",
+    image: ImageOption = "",
+    load_image: LoadImageOption = "",
     context: Context = "",
     timeout: Timeout = "2h",
     retry: Annotated[bool, typer.Option("--retry", help="Retry a release that was stopped.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Argo CD or Flux applies it: only watch and judge.")] = False,
     over_dead_stable: Annotated[
         bool, typer.Option("--over-dead-stable", help="Skip the steps if no pod of the live release is available.")
     ] = False,
@@ -44,21 +46,13 @@ def deploy(
     to watch it again. Output on GitHub: `reason`, if the release doesn't go live."""
     from sluice.cluster.deploy_release import deploy as deploy_release
     from sluice.cluster.kubectl import Cluster
-    from sluice.cluster.release_overlay import render_release
     from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.github.workflow_run import write_job_summary
-    from sluice.release.champion import refusal
 
-    workspace = Workspace.find()
-    manifest, folder = find_release(workspace, release, _recorded(env))
-    if refused := refusal(record_of(workspace, _recorded(env)), folder):
-        raise GateFailed(f"{manifest.id} was refused: {refused}", remedy="deploy one that passed")
+    workspace, manifest, documents = render(env, release, image, load_image)
     seconds = _seconds(timeout)
-    documents = render_release(
-        workspace, env, manifest, image or manifest.image or "", load_image or manifest.load_image or ""
-    )
     cluster = Cluster(workspace.state, context=context)
-    with _interruptible(f"sluice deploy --env {env} --release {manifest.id}", env):
+    with _interruptible(f"sluice deploy --env {env} --release {manifest.id}{' --watch' if watch else ''}", env):
         done = deploy_release(
             cluster,
             documents,
@@ -66,6 +60,7 @@ def deploy(
             seconds=seconds,
             patience=WatchTimeouts(),
             retry=retry,
+            watch=watch,
             over_dead_stable=over_dead_stable,
         )
     write_job_summary(done.markdown(env), os.environ)
@@ -75,7 +70,8 @@ def deploy(
         print(f"{done.release} is live in {env}" + ("; nothing changed" if done.kind == "unchanged" else ""))
         return
     set_outputs({"reason": " ".join(f"{env}: {'; '.join(done.reasons)}".split())})
-    kept = f"what was live stays live; `sluice rollback --env {env}` also takes the release out of the Rollout"
+    out = "revert its commit in git" if watch else f"`sluice rollback --env {env}`"
+    kept = f"what was live stays live; {out} also takes the release out of the Rollout"
     raise CanaryStopped(
         f"{done.release} {'was stopped' if done.kind == 'stopped' else 'failed'} in {env}\n"
         + "\n".join(f"  {reason}" for reason in done.reasons),
@@ -120,6 +116,23 @@ def rollback(
     print(f"{live} is live in {env} " + ("again" if ended else "already; nothing changed"))
     if _recorded(env) and live.startswith("r-"):  # a revision that was not deployed by us has no name
         print(restore(workspace, record_of(workspace, env), live))
+
+
+def render(
+    env: str, release: str, image: str, load_image: str, *, rollback: bool = False
+) -> tuple[Workspace, Manifest, list[Any]]:
+    """Render an environment with a release that wasn't refused; with `rollback`, with one that was live before."""
+    from sluice.cluster.release_overlay import render_release
+    from sluice.release.champion import refusal
+
+    workspace = Workspace.find()
+    manifest, folder = find_release(workspace, release, _recorded(env))
+    if refused := refusal(record_of(workspace, _recorded(env)), folder):
+        raise GateFailed(f"{manifest.id} was refused: {refused}", remedy="deploy one that passed")
+    if rollback and not record_of(workspace, _recorded(env)).was_live(manifest.id):
+        raise GateFailed(f"{manifest.id} was never live in {env}: it needs its canary", remedy="leave out --rollback")
+    images = (image or manifest.image or "", load_image or manifest.load_image or "")
+    return workspace, manifest, render_release(workspace, env, manifest, *images)
 
 
 def _recorded(env: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli.common import RemoteOption, print_json
+from sluice.cli.common import ImageOption, LoadImageOption, ReleaseOption, RemoteOption, print_json
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.errors import ValidationErrors
 from sluice.core.extras import EXTRAS, extras
@@ -87,8 +87,26 @@ def set_values(
 
 
 @manifests.command("render")
-def render_overlay(overlay: Annotated[Path, typer.Argument(help="Kustomization folder.")]) -> None:
-    """Print the manifests of an overlay as a cluster gets them."""
+def render_overlay(
+    overlay: Annotated[Path, typer.Argument(help="Kustomization folder; with --into, its name is enough.")],
+    into: Annotated[Path | None, typer.Option(help="Folder of git for Argo CD or Flux; default: print.")] = None,
+    release: ReleaseOption = "",
+    image: ImageOption = "",
+    load_image: LoadImageOption = "",
+    first: Annotated[
+        bool | None, typer.Option("--first/--no-first", help="No release is live yet: leave out visitors' routes.")
+    ] = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="It was live before: without analyses.")] = False,
+) -> None:
+    """Print the manifests of an overlay as a cluster gets them, or write them with a release into a folder."""
+    if into:
+        from sluice.cli.deployment import render as render_release
+        from sluice.cluster.gitops import write_release
+
+        _, manifest, documents = render_release(overlay.name, release, image, load_image, rollback=rollback)
+        write_release(into, documents, first=first, rollback=rollback)
+        print(f"{into} holds {manifest.id}: commit it, then `sluice deploy --watch --env {overlay.name}`")
+        return
     from sluice.cluster.manifests import render
 
     print(render(overlay), end="")

@@ -18,6 +18,7 @@ from sluice.rollout.load_stage import VERDICTS
 
 _ATTEMPTS = 3
 _JOB_SECONDS = 3600.0
+_UNTOUCHED = "the Rollout was not touched: what was live stays live; deploying again runs the job again"
 # As core/progress.py writes it where nobody sits at a terminal: "quality: 84/240 answers (44 s left)".
 _PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
@@ -83,7 +84,7 @@ def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], s
             show(f"job {name}: failed before, once more")
         cluster.apply([job])
         show(f"job {name}: started")
-        _wait(client, job, show, cluster.lost_seconds)
+        wait_for_job(client, job, show, cluster.lost_seconds)
         show(f"job {name}: done")
 
 
@@ -97,7 +98,8 @@ def ended(job: Mapping[str, Any]) -> dict[str, str]:
     return {one["type"]: str(one.get("message") or "failed") for one in conditions if one["status"] == "True"}
 
 
-def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) -> None:
+def wait_for_job(client: httpx.Client, job: Manifest, show: Show, lost: float, remedy: str = _UNTOUCHED) -> None:
+    """Wait until a Job is complete. SluiceError with its log if it fails."""
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     end, heard = time.monotonic() + _JOB_SECONDS, time.monotonic()
     told: set[str] = set()
@@ -107,19 +109,16 @@ def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) 
             heard = time.monotonic()
             _tell_problems(client, namespace, name, show, told)
         except ClusterUnreachableError:
-            if time.monotonic() - heard > lost_seconds:
+            if time.monotonic() - heard > lost:
                 raise
             state = {}
         if "Complete" in state:
             return
         if "Failed" in state:
             log = "\n".join(f"  {line}" for line in job_log(client, namespace, name))
-            raise SluiceError(
-                f"job {name}: {state['Failed']}\n{log}",
-                remedy="the Rollout was not touched: what was live stays live; deploying again runs the job again",
-            )
+            raise SluiceError(f"job {name}: {state['Failed']}\n{log}", remedy=remedy)
         time.sleep(1)
-    raise SluiceError(f"job {name}: not done after {_JOB_SECONDS:.0f} s", remedy="the Rollout was not touched")
+    raise SluiceError(f"job {name}: not done after {_JOB_SECONDS:.0f} s", remedy=remedy)
 
 
 def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, told: set[str]) -> None:

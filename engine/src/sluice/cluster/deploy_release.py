@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,23 +9,23 @@ from typing import Any, Literal
 import httpx
 
 from sluice.cluster.apply import apply, job_log, run_jobs
+from sluice.cluster.gitops import await_applied
 from sluice.cluster.kubectl import MANAGER, Cluster, Show, find, patch, read
 from sluice.cluster.manifests import Manifest
-from sluice.cluster.release_overlay import rollout_of
-from sluice.cluster.rollback import is_unjudged, owns_replicas, read_promotions, write_promotions
+from sluice.cluster.release_overlay import marked, rollout_of
+from sluice.cluster.rollback import is_unjudged, owns_replicas, read_promotions, require_not_from_git, write_promotions
 from sluice.cluster.rollout_observer import RUNNING, RolloutObserver, WatchTimeouts
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import (
     ENDED,
     RELEASE_LABEL,
     SCALE_DOWN_DEADLINE,
-    TEMPLATE_ANNOTATION,
     RolloutSnapshot,
     RolloutStatus,
     read_rollout,
+    template_key,
 )
 from sluice.cluster.visitors import after_stop
-from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.processes import wait_until
@@ -65,12 +64,15 @@ def deploy(
     patience: WatchTimeouts,
     retry: bool = False,
     over_dead_stable: bool = False,
+    watch: bool = False,
 ) -> DeploymentResult:
-    """Apply a release, watch its rollout, and call the hooks `promoted` after a promotion."""
-    wanted = _marked(rollout_of(documents))
+    """Apply a release (`watch`: Argo CD or Flux does), watch its rollout, and call the hooks `promoted`."""
+    wanted = marked(rollout_of(documents))
     live = next(iter(cluster.live([wanted])), None)
     before = read_rollout(live) if live else RolloutStatus()
-    gate = next((judged(live, wanted, documents) for judged in hooks("first_release").values()), None)
+    if live and not watch:
+        require_not_from_git(live, "run `sluice deploy --watch`")
+    gate = _judge_of_first(live, wanted, documents, watch=watch)
     documents = [wanted if one["kind"] == "Rollout" else one for one in documents]
     release = str(wanted["spec"]["template"]["metadata"]["labels"][RELEASE_LABEL])
     _require_movable(before, retry=retry)
@@ -79,24 +81,36 @@ def deploy(
         observer = RolloutObserver(client, wanted, show, patience)
         target = observer.target
         ended = _prepare(observer, live, over_dead_stable=over_dead_stable)
-        apply(cluster, documents, show, later=gate.routes if gate else ())
-        run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
-        _note_live(observer, live)
-        _hand_over_replicas(cluster, client, target.path, wanted)
-        cluster.apply([wanted], force=True)
+        jobs = [one for one in documents if one["kind"] == "Job"]
+        if watch:
+            await_applied(observer, release, jobs, seconds)
+        else:
+            if before.blue_green:
+                _await_leaving(observer, before.stable)
+            apply(cluster, documents, show, later=gate.routes if gate else ())
+            run_jobs(cluster, client, jobs, show)
+        _note_live(observer, None if gate else live)
+        if not watch:
+            _hand_over_replicas(cluster, client, target.path, wanted)
+            cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
         same = before.generation == now.generation
         if not same or retry:
             observer.earlier = ended
-        unjudged = bool(gate and before.stable)
+        going = watch and now.current != now.stable and not now.aborted  # it may have come before we looked
+        unjudged = bool(gate and live and is_unjudged(live) and before.stable and (retry or going or not same))
         _proceed(observer, now, same=same, retry=retry, unjudged=unjudged, over_dead_stable=over_dead_stable)
         found = observer.until_end(seconds)
         ended_as = _conclude(observer, found, seconds)
         if gate and ended_as.kind == "promoted":
             ended_as = found = gate.judge(cluster, observer, seconds)
+            if watch and found.kind == "promoted":
+                show("render it again without --first, and commit that: then its routes let visitors in")
         still = same and not gate and _stood_still(before, now)
         kind = "unchanged" if ended_as.kind == "promoted" and still else ended_as.kind
-        reasons = ended_as.reasons + (after_stop(cluster, observer) if kind == "stopped" else ())
+        reasons = ended_as.reasons
+        if kind == "stopped":
+            reasons += after_stop(cluster, observer, from_git=watch)
         if kind == "promoted":
             _remember(observer)
         logs = [
@@ -110,6 +124,17 @@ def deploy(
         return DeploymentResult(release, kind, reasons, tuple(logs), first=bool(nothing_before))  # type: ignore[arg-type]
 
 
+def _judge_of_first(live: Manifest | None, wanted: Any, documents: Sequence[Manifest], *, watch: bool) -> Any:
+    """Return the judge of a release before which none was live. With `watch`, its routes come from git, too."""
+    if watch and live and not read_promotions(live).promoted:
+        now, own = read_rollout(live), template_key(wanted["spec"]["template"])
+        if now.template == own and now.current == now.stable and (now.observed or not now.stable):
+            live = None  # only this release, and nobody has judged it
+    gate: Any = next((judged(live, wanted, documents) for judged in hooks("first_release").values()), None)
+    rest = [one for one in documents if not gate or one not in gate.routes]
+    return replace(gate, documents=rest) if watch and gate else gate
+
+
 def _proceed(
     observer: RolloutObserver, now: RolloutStatus, *, same: bool, retry: bool, unjudged: bool, over_dead_stable: bool
 ) -> None:
@@ -121,18 +146,10 @@ def _proceed(
         observer.show("trying again")
         if not observer.ask_for({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
             raise SluiceError("the Rollout is still marked as aborted", remedy=RUNNING)
-    if unjudged and (retry or not same):
+    if unjudged:
         _skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
     elif over_dead_stable:
         _skip_steps(observer, "stable has no pod that answers: this release is promoted without being judged")
-
-
-def _marked(rollout: Any) -> Any:
-    """Return the Rollout with a digest of its pod template on that template."""
-    marked = copy.deepcopy(dict(rollout))
-    metadata = marked["spec"]["template"].setdefault("metadata", {})
-    metadata.setdefault("annotations", {})[TEMPLATE_ANNOTATION] = digest_of(marked["spec"]["template"])[:16]
-    return marked
 
 
 def _require_movable(before: RolloutStatus, *, retry: bool) -> None:
@@ -203,14 +220,12 @@ def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) 
 
 
 def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
-    """Return the runs that have ended. Raises if stable answers and is to be replaced, or old pods don't go."""
+    """Return the runs that have ended. Raises if stable answers and is to be replaced."""
     picture = observer.look() if live else observer.picture
     stable = picture.replica_sets.get(picture.rollout.stable)
     if over_dead_stable and stable is not None and stable.available:
         up = f"--over-dead-stable: {stable.available} pods of stable are available"
         raise SluiceError(up, remedy="deploy without it")
-    if picture.rollout.blue_green:
-        _await_leaving(observer, picture.rollout.stable)
     return frozenset(run.name for run in picture.runs.values() if run.phase in ENDED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import yaml
 
 from sluice.cluster import manifests
-from sluice.cluster.rollout_status import RELEASE_LABEL
+from sluice.cluster.rollout_status import RELEASE_LABEL, TEMPLATE_ANNOTATION
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError, ValidationErrors
@@ -72,6 +73,14 @@ def rollout_of(documents: Sequence[Any]) -> Any:
     if len(found) != 1:
         raise SluiceError(f"{len(found)} Rollouts were rendered, expected one", remedy="an overlay has exactly one")
     return found[0]
+
+
+def marked(rollout: Any) -> Any:
+    """Return the Rollout with a digest of its pod template on that template."""
+    marked = copy.deepcopy(dict(rollout))
+    metadata = marked["spec"]["template"].setdefault("metadata", {})
+    metadata.setdefault("annotations", {})[TEMPLATE_ANNOTATION] = digest_of(marked["spec"]["template"])[:16]
+    return marked
 
 
 def place_of_rollout(workspace: Workspace, environment: str) -> tuple[str, str]:

@@ -15,12 +15,14 @@ import httpx
 from sluice.cluster.kubectl import MANAGER, Cluster, Show, patch, read
 from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
-from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
+from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout, template_key
 from sluice.core.errors import SluiceError
 
 _REVISION = "rollout.argoproj.io/revision"
 _PROMOTED, _LEFT = "sluice/promoted", "sluice/rolled-back-from"
 _KEPT = 20
+# On a Rollout that Argo CD or Flux applies: the folder in git.
+FROM_GIT = "sluice/from-git"
 # On a Rollout of which no release was judged yet: the extra `first_release` writes it.
 UNJUDGED = "sluice/unjudged"
 
@@ -61,24 +63,45 @@ def rollback(
         known = revisions(client, target_of(document), now.uid)
         chosen = choose(now, known, release, remembered, recorded)
         label = chosen.release or f"revision {chosen.number}"
-        if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current:
+        arrived = from_git(document) and template_key(chosen.template) == now.template
+        if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current and not arrived:
             return label, None
+        if chosen.template_hash != now.stable and not arrived:
+            require_not_from_git(document, f"`sluice rollback {label}` watches it", f" --release {label} --rollback")
         for volume in chosen.template["spec"].get("volumes") or ():
             if named := (volume.get("configMap") or {}).get("name"):  # without it its pods would not start
                 read(client, f"/api/v1/namespaces/{namespace}/configmaps/{named}")
         wanted = manifest(document, chosen)
         observer = RolloutObserver(client, wanted, show, patience)
-        if now.current != now.stable and not now.first and not now.aborted:
+        if now.current != now.stable and not now.first and not now.aborted and not arrived:
             observer.abort()
             show("aborted: stable gets all traffic")
-        observer.earlier = frozenset(observer.look().runs)  # none is of this rollback
+        if from_git(document) and not arrived:
+            show(f"git still has {now.release}: revert its commit")
+            return label, RolloutOutcome("promoted")
         show(f"back to {label} (revision {chosen.number})")
-        cluster.apply([wanted], force=True)
+        if not arrived:
+            observer.earlier = frozenset(observer.look().runs)  # none is of this rollback
+            cluster.apply([wanted], force=True)
         ended = observer.until_end(seconds)
         if ended.kind == "promoted":
-            left = now.stable if now.stable != chosen.template_hash else ""
+            was = remembered.promoted[0] if arrived and remembered.promoted else now.stable
+            left = was if was != chosen.template_hash else ""
             write_promotions(client, path, remembered.with_promoted(chosen.template_hash, instead_of=left))
         return label, ended
+
+
+def from_git(rollout: Mapping[str, Any]) -> str:
+    """Return the folder in git that a Rollout comes from, or nothing."""
+    return str((rollout["metadata"].get("annotations") or {}).get(FROM_GIT, ""))
+
+
+def require_not_from_git(rollout: Mapping[str, Any], then: str, options: str = "") -> None:
+    if folder := from_git(rollout):
+        raise SluiceError(
+            f"{rollout['metadata']['name']}: it comes from git ({folder}), and Argo CD or Flux would put it back",
+            remedy=f"`sluice manifests render ENVIRONMENT --into {folder}{options}`, commit that, and {then}",
+        )
 
 
 def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Revision]:
@@ -159,13 +182,13 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
         },
         "spec": {
             **spec,
-            "strategy": _without_analyses(document["spec"]["strategy"]),
+            "strategy": without_analyses(document["spec"]["strategy"]),
             "template": {"metadata": about, **template},
         },
     }
 
 
-def _without_analyses(strategy: Mapping[str, Any]) -> dict[str, Any]:
+def without_analyses(strategy: Mapping[str, Any]) -> dict[str, Any]:
     """Return the strategy that starts all pods and then moves all visitors, in either direction.
 
     A `rollbackWindow` moves half of the visitors to the first pod that is ready (1.9.1,

@@ -10,7 +10,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 
 
-def after_stop(cluster: Cluster, observer: RolloutObserver) -> tuple[str, ...]:
+def after_stop(cluster: Cluster, observer: RolloutObserver, *, from_git: bool) -> tuple[str, ...]:
     """Give visitors back that the controller leaves on a stopped canary; return what a person has to do.
 
     While stable lacks a pod, the controller writes no weight (1.9.1, rollout/trafficrouting.go:273) and sets the
@@ -23,6 +23,9 @@ def after_stop(cluster: Cluster, observer: RolloutObserver) -> tuple[str, ...]:
     hints = () if stable and stable.available else (dead,)
     if not rollout.weight:
         return hints
+    share = f"{rollout.weight} % of the visitors may still reach {rollout.release}"
+    if from_git:
+        return (f"{share}: revert its commit in git", *hints)
     observer.show(f"the stopped release keeps {rollout.weight} % of the visitors: giving them back to stable")
     try:
         why = "" if _give_back(cluster, observer) else "the controller hasn't moved them"
@@ -31,8 +34,7 @@ def after_stop(cluster: Cluster, observer: RolloutObserver) -> tuple[str, ...]:
     if not why:
         observer.show("all visitors are on stable")
         return hints
-    share = f"{rollout.weight} % of the visitors may still reach {rollout.release} ({why})"
-    return (f"{share}: run `sluice rollback` until it says what is live", *hints)
+    return (f"{share} ({why}): run `sluice rollback` until it says what is live", *hints)
 
 
 def _give_back(cluster: Cluster, observer: RolloutObserver) -> bool:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from sluice.cli.deployment import render
 from sluice.cli.deployment import rollback as command
 from sluice.cluster import release_overlay, rollback
 from sluice.cluster.rollout_outcome import RolloutOutcome
-from sluice.core.errors import CanaryStopped
+from sluice.core.errors import CanaryStopped, GateFailed
 from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.catalogue import add
@@ -65,3 +66,14 @@ def test_a_cluster_that_did_not_go_back_leaves_the_record(
     with pytest.raises(CanaryStopped, match="its pods do not start"):
         command("production")
     assert record.history() == before
+
+
+def test_only_what_was_live_is_rendered_without_its_analyses(
+    record: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = record.history()[0].id
+    monkeypatch.setattr(release_overlay, "render_release", lambda *_: ["rendered"])
+    assert render("production", release, "", "", rollback=True)[2] == ["rendered"]
+    monkeypatch.setattr(EnvironmentRecord, "was_live", lambda *_: False)
+    with pytest.raises(GateFailed, match="never live in production"):
+        render("production", release, "", "", rollback=True)

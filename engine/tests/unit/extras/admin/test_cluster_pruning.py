@@ -97,7 +97,8 @@ def test_every_release_that_a_rollback_may_choose_keeps_its_manifest(api: KubeAp
     now = read_rollout(api.objects[api.path("Rollout", "sluice")])
     assert [one.number for one in known] == [4, 3, 2, 1]
     for one in known:
-        chosen = choose(now, known, one.release, Promotions(), one.release).template["spec"]["volumes"][0]["configMap"]["name"]
+        template = choose(now, known, one.release, Promotions(), one.release).template
+        chosen = template["spec"]["volumes"][0]["configMap"]["name"]
         assert api.path("ConfigMap", chosen) in api.objects
 
 
