@@ -202,9 +202,9 @@ def test_on_openshift_no_pod_names_a_user_and_every_pod_reaches_dns() -> None:
     assert {port["port"] for port in dns["ports"]} == {5353}
 
 
-@pytest.mark.parametrize("words", ["s3://helpdesk-backups", "role-arn", "endpointURL", "imageName", "store-port"])
+@pytest.mark.parametrize("words", ["s3://helpdesk-backups", "role-arn", "endpointURL", "18.4-system", "7480"])
 def test_the_settings_of_backups_are_valid(tmp_path: Path, words: str) -> None:
-    page = "cluster" if words in ("imageName", "store-port") else "backups"
+    page = "cluster" if words[0].isdigit() else "backups"
     assert words in json.dumps(patched(tmp_path, words, page, "cloudnative-pg-backup", "store-port"))
 
 

@@ -87,26 +87,17 @@ def test_an_image_without_a_digest(workspace: Workspace, image: str, load_image:
         render_release(workspace, "production", release(), image, load_image)
 
 
-@pytest.mark.parametrize("pinned", ["@sha256:" + "0" * 64, ""])
-def test_a_database_whose_image_has_no_digest(tmp_path: Path, pinned: str) -> None:
-    made = checkout(tmp_path)
-    path = made.root / "k8s" / "overlays" / "production" / "kustomization.yaml"
-    path.write_text(path.read_text().replace("trixie@sha256:" + "0" * 64, "trixie" + pinned))
-    with pytest.raises(SluiceError, match=f"Cluster/postgres: ghcr.io/.*-trixie{pinned}"):
-        render_release(made, "production", release(), IMAGE, LOAD_IMAGE)
-
-
-def test_each_environment_has_a_folder_of_backups(workspace: Workspace) -> None:
+def test_each_environment_has_a_folder_of_backups(tmp_path: Path) -> None:
     """The plugin reads `serverName` (0.14.0, internal/cnpgi/operator/config/config.go:143-149)."""
+    workspace = checkout(tmp_path)
     path = workspace.root / "k8s" / "overlays" / "production" / "kustomization.yaml"
-    text = path.read_text().replace("cloudnative-pg", "cloudnative-pg-backup", 1)
+    text = path.read_text().replace("cloudnative-pg", "cloudnative-pg-backup", 1).replace("0" * 64, "b" * 64)
     for namespace in ("helpdesk-production", "search-production"):
         path.write_text(text.replace("namespace: sluice-production", f"namespace: {namespace}"))
         documents = render_release(workspace, "production", release(), IMAGE, LOAD_IMAGE)
         (database,) = (one for one in documents if one["kind"] == "Cluster")
         (plugin,) = database["spec"]["plugins"]
         assert plugin["parameters"] == {"barmanObjectName": "postgres", "serverName": f"{namespace}.1"}
-        assert {one["metadata"]["name"] for one in documents} >= {"postgres-backup", "postgres"}
 
 
 def test_a_manifest_that_fits_in_no_configmap(workspace: Workspace) -> None:
