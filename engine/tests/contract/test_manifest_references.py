@@ -168,6 +168,22 @@ def test_a_network_policy_speaks_of_pods_and_ports_that_are_there(names: tuple[s
         assert all(block["except"] for block in public), f"{name}: a cloud's metadata address"
 
 
+def test_a_store_at_another_port_is_reached_by_all_that_reach_one_at_443() -> None:
+    documents = combined("cloudnative-pg-backup", "llm-vllm", "mlflow", "monitoring", "store-port")
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(documents, "NetworkPolicy")}
+    # CloudNativePG's own labels (1.30.0, pkg/specs/pods.go:549, AppName)
+    operated = {"cnpg.io/cluster": "postgres", "app.kubernetes.io/name": "postgresql"}
+    every = [operated, *(labels for labels, _ in templates(documents))]
+    out = [spec["podSelector"] for spec in policies.values() if "'port': 443" in str(spec.get("egress"))]
+    reaching = [labels for labels in every if any(matches(selector, labels) for selector in out)]
+    assert len(reaching) >= 6
+    assert all(matches(policies["store-port"]["podSelector"], labels) for labels in reaching)
+    # The plugin's container asks the agent for its role. The instance asks the plugin over a socket of the pod
+    # (CloudNativePG 1.30.0, internal/cmd/manager/instance/run/cmd.go:248).
+    (rule,) = policies["postgres-backup"]["egress"]
+    assert {peer["ipBlock"]["cidr"] for peer in rule["to"]} == CREDENTIALS
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_every_job_of_an_analysis_may_reach_the_service(name: str) -> None:
     documents = overlay(name)

@@ -159,11 +159,11 @@ def test_a_private_registry_is_opened_for_every_pod_of_own_images() -> None:
             assert "imagePullSecrets" not in pod, "its own would replace those of the account"
 
 
-def patched(folder: Path, words: str) -> list[Manifest]:
-    """Render with the patches of engine/docs/reference/cluster.md that have these words."""
-    page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
-    (block,) = (one for one in re.findall(r"^```\n(patches:\n.*?)^```", page, re.M | re.S) if words in one)
-    path = combination(folder / "overlay", ("monitoring", "notifications")) / "kustomization.yaml"
+def patched(folder: Path, words: str, page: str = "cluster", *components: str) -> list[Manifest]:
+    """Render with the patches of a page of engine/docs/reference/ that have these words."""
+    text = (ROOT / "engine" / "docs" / "reference" / f"{page}.md").read_text()
+    (block,) = (one for one in re.findall(r"^```\n(patches:\n.*?)^```", text, re.M | re.S) if words in one)
+    path = combination(folder / "overlay", components or ("monitoring", "notifications")) / "kustomization.yaml"
     path.write_text(path.read_text() + block)
     documents = parse(render(path.parent))
     validate(documents, SCHEMAS)
@@ -200,3 +200,22 @@ def test_on_openshift_no_pod_names_a_user_and_every_pod_reaches_dns() -> None:
     assert not [one for one in every if {"runAsUser", "runAsGroup", "fsGroup"} & one.keys() or not one["runAsNonRoot"]]
     (dns,) = (rule for rule in one(documents, "NetworkPolicy", "dns")["spec"]["egress"] if "openshift-dns" in str(rule))
     assert {port["port"] for port in dns["ports"]} == {5353}
+
+
+@pytest.mark.parametrize("words", ["s3://helpdesk-backups", "role-arn", "endpointURL", "18.4-system", "7480"])
+def test_the_settings_of_backups_are_valid(tmp_path: Path, words: str) -> None:
+    page = "cluster" if words[0].isdigit() else "backups"
+    assert words in json.dumps(patched(tmp_path, words, page, "cloudnative-pg-backup", "store-port"))
+
+
+def test_a_restored_database_reads_the_old_folder_and_writes_to_the_next(tmp_path: Path) -> None:
+    """An archive with another history is refused (plugin 0.14.0, internal/cnpgi/common/wal.go:169-180)."""
+    spec = one(patched(tmp_path, "recovery", "backups", "cloudnative-pg-backup"), "Cluster", "postgres")["spec"]
+    (source,) = spec["externalClusters"]
+    assert spec["bootstrap"].keys() == {"recovery"}
+    assert spec["bootstrap"]["recovery"]["source"] == source["name"]
+    made = one(combined("cloudnative-pg"), "Cluster", "postgres")["spec"]["bootstrap"]["initdb"]
+    assert all(spec["bootstrap"]["recovery"][key] == made[key] for key in ("database", "owner"))
+    (old, new) = (it["parameters"] for it in (source["plugin"], *spec["plugins"]))
+    assert old["barmanObjectName"] == new["barmanObjectName"]
+    assert (old["serverName"].split(".")[1], new["serverName"]) == ("1", "NAMESPACE.2")

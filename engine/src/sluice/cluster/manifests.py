@@ -95,11 +95,17 @@ def unpinned(documents: Sequence[Manifest], *, placeholders: bool = True) -> lis
     return [
         f"{place(one)}: {image}"
         for one in documents
-        for pod in pods(one)
-        for container in (*pod.get("initContainers", ()), *pod["containers"])
-        for image in [str(container.get("image", "no image"))]
+        for image in _images(one)
         if not PINNED.fullmatch(image) or (not placeholders and image.endswith(PLACEHOLDER))
     ]
+
+
+def _images(document: Manifest) -> Iterator[str]:
+    for pod in pods(document):
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
+            yield str(container.get("image", "no image"))
+    if group_of(document) == "postgresql.cnpg.io" and "imageName" in document["spec"]:
+        yield str(document["spec"]["imageName"])
 
 
 def pods(document: Manifest) -> list[Mapping[str, Any]]:

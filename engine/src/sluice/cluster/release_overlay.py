@@ -23,15 +23,21 @@ from sluice.release.manifest import FILE, PINNED, Manifest
 SERVING, LOAD = "sluice", "sluice-load"
 # The API server takes objects of up to about this size.
 _CONFIGMAP_BYTES = 1_000_000
-# The namespace in the host name of engine/k8s/base/ingressroute.yaml: what stands between its first two dots.
-_ROUTER_HOST = {
+# The namespace, in the host name of engine/k8s/base/ingressroute.yaml and the folder of backups of
+# engine/k8s/components/cloudnative-pg-backup/archive.yaml: two environments in one cluster would else share them.
+_OF_NAMESPACE = {
     "source": {"kind": "Namespace", "fieldPath": "metadata.name"},
     "targets": [
         {
             "select": {"kind": "IngressRoute", "name": "sluice"},
             "fieldPaths": ["spec.routes.*.match"],
             "options": {"delimiter": ".", "index": 1},
-        }
+        },
+        {
+            "select": {"kind": "Cluster", "labelSelector": "sluice-backup"},
+            "fieldPaths": ["spec.plugins.*.parameters.serverName"],
+            "options": {"delimiter": ".", "index": 0},
+        },
     ],
 }
 
@@ -115,7 +121,7 @@ def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manif
         "namespace": settings["namespace"],
         "resources": [os.path.relpath(overlay, folder)],  # kustomize refuses absolute paths
         "configMapGenerator": [{"name": "sluice-release", "behavior": "replace", "files": [FILE]}],
-        "replacements": [_ROUTER_HOST],
+        "replacements": [_OF_NAMESPACE],
         "patches": [
             {"target": {"kind": "Rollout"}, "patch": yaml.safe_dump(patch)},
             {"target": {"kind": "Job"}, "patch": yaml.safe_dump(job)},

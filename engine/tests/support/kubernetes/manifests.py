@@ -72,7 +72,7 @@ def distinct() -> list[Manifest]:
 
 # Of each row one stands in an overlay ("Not together" in engine/docs/reference/cluster.md).
 _TYPES = (("shadow",), ("blue-green",), ("rolling",), ("ab",))
-_STORES = ("database", "database-external", "pgvector", "cloudnative-pg")
+_STORES = ("database", "database-external", "pgvector", "cloudnative-pg", "cloudnative-pg-backup")
 _KEYS = ("provider-keys", "provider-keys-external")
 _LAST = ("artefacts-volume", "private-images", "openshift")  # they change what others bring
 

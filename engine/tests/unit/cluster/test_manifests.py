@@ -26,7 +26,9 @@ def rollout(image: str = IMAGE) -> dict[str, Any]:
 
 @pytest.mark.parametrize("image", ["sluice", "sluice:latest", "r/sluice@md5:" + "1" * 64])
 def test_an_image_without_a_digest_is_named(image: str) -> None:
-    assert unpinned([rollout(image)]) == [f"Rollout/sluice: {image}"]
+    database = {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": {"name": "postgres"}}
+    chosen = [{**database, "spec": {}}, {**database, "spec": {"imageName": image}}]  # the first by the operator
+    assert unpinned([rollout(image), *chosen]) == [f"Rollout/sluice: {image}", f"Cluster/postgres: {image}"]
 
 
 def test_a_placeholder_is_taken_only_where_it_may_stand() -> None:

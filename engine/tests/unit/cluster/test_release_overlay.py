@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from .conftest import IMAGE, LOAD_IMAGE, checkout, release
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A checkout whose staging overlay names its other images."""
+    """A checkout whose overlays name their other images."""
     made = checkout(tmp_path_factory.mktemp("checkout"))
     path = made.root / "k8s" / "overlays" / "staging" / "kustomization.yaml"
     path.write_text(path.read_text().replace("0" * 64, "b" * 64))
+    path = made.root / "k8s" / "overlays" / "production" / "kustomization.yaml"
+    path.write_text(path.read_text().replace("trixie@sha256:" + "0" * 64, "trixie@sha256:" + "b" * 64))
     return made
 
 
@@ -82,6 +85,19 @@ def test_an_environment_that_is_not_there(workspace: Workspace) -> None:
 def test_an_image_without_a_digest(workspace: Workspace, image: str, load_image: str, words: str) -> None:
     with pytest.raises(SluiceError, match=words):
         render_release(workspace, "production", release(), image, load_image)
+
+
+def test_each_environment_has_a_folder_of_backups(tmp_path: Path) -> None:
+    """The plugin reads `serverName` (0.14.0, internal/cnpgi/operator/config/config.go:143-149)."""
+    workspace = checkout(tmp_path)
+    path = workspace.root / "k8s" / "overlays" / "production" / "kustomization.yaml"
+    text = path.read_text().replace("cloudnative-pg", "cloudnative-pg-backup", 1).replace("0" * 64, "b" * 64)
+    for namespace in ("helpdesk-production", "search-production"):
+        path.write_text(text.replace("namespace: sluice-production", f"namespace: {namespace}"))
+        documents = render_release(workspace, "production", release(), IMAGE, LOAD_IMAGE)
+        (database,) = (one for one in documents if one["kind"] == "Cluster")
+        (plugin,) = database["spec"]["plugins"]
+        assert plugin["parameters"] == {"barmanObjectName": "postgres", "serverName": f"{namespace}.1"}
 
 
 def test_a_manifest_that_fits_in_no_configmap(workspace: Workspace) -> None:

@@ -31,6 +31,8 @@ _BRINGS = {
     "-n external-secrets --create-namespace",
     "policies.kyverno.io": "helm install kyverno kyverno/kyverno -n kyverno --create-namespace",
     "postgresql.cnpg.io": "helm install cnpg cnpg/cloudnative-pg -n cnpg-system --create-namespace",
+    "barmancloud.cnpg.io": "kubectl apply -f https://github.com/cloudnative-pg/plugin-barman-cloud/releases/download/"
+    "v0.14.0/manifest.yaml",
 }
 _UPGRADING = "engine/docs/reference/upgrading-a-cluster.md"
 # engine/docs/reference/deployment.md, "Rights"; what an overlay renders is added to these.
