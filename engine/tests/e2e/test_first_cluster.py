@@ -36,10 +36,11 @@ def test_the_page_leads_to_a_promoted_release_and_back(tmp_path: Path) -> None:
             for name in ("first", "second")
         )
         (root / ".venv").symlink_to(Path(sys.executable).parents[1])
-        given = {"argo-rollouts": list(ARGO_FLAGS), "traefik": ["--providers.kubernetescrd.safenaming=true"]}
-        for name, args in given.items():
+        traefik = ["--providers.kubernetescrd.safenaming=true"]
+        for image, args in (("argo-rollouts:v1.9.1", [*ARGO_FLAGS]), ("traefik:v3.7.9", traefik)):
+            name = image.partition(":")[0]
             metadata = {"name": name, "labels": {"app.kubernetes.io/name": name}}
-            spec = {"template": {"spec": {"containers": [{"name": name, "args": args}]}}}
+            spec = {"template": {"spec": {"containers": [{"name": name, "image": image, "args": args}]}}}
             api.write({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}, "somebody")
         images = {
             f"{name}IMAGE": f"registry.example/x@sha256:{digit * 64}" for name, digit in (("", "a"), ("LOAD_", "b"))

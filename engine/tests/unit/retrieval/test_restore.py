@@ -80,7 +80,8 @@ def test_lost_data_come_back(state: Path, build: Callable[..., IndexInfo], tmp_p
         asked, live = asyncio.run(asking), hits(lost, state, tmp_path / NEW)
         assert len(live) == 3
         moment = value(connection, "SELECT clock_timestamp()::text")
-        assert drop(connection, collection)  # the accident
+        # The accident, as soon as the server has ended the session of the search.
+        assert wait_until(lambda: drop(connection, collection), seconds=60)
         connection.execute("DELETE FROM sluice_releases WHERE id = %s", (NEW,))
         connection.execute("TRUNCATE sluice_approvals CASCADE")
         last = value(connection, "SELECT pg_walfile_name(pg_switch_wal())")
