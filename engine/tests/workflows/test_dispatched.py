@@ -37,12 +37,16 @@ def test_what_a_commit_says_changes_nothing_of_a_release(bare: World, first: Run
     assert bare.traces(NAME) == []
 
 
-def test_a_rollback_brings_back_the_release_before(bare: World, first: Run, second: Run) -> None:
+def test_a_rollback_brings_back_the_release_before(
+    bare: World, first: Run, second: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, after = (run.job("release").outputs["stage.release"] for run in (first, second))
     assert before != after
     assert bare.state()["aliases"]["champion"] == after
+    monkeypatch.setitem(bare.variables, "SLUICE_SERVE_ON", "sagemaker")
     run = bare.dispatch("rollback.yml", number=902, environment="production", release="previous")
     assert run.status == 0
+    assert "played: endpoint deploy" in run.job("rollback").log
     assert bare.record()[-2:] == [("rolling-back", before), ("rolled-back", before)]
     assert bare.state()["aliases"]["champion"] == before
 
