@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,9 @@ from sluice.release.manifest import FILE, PINNED, Manifest
 SERVING, LOAD = "sluice", "sluice-load"
 # The API server takes objects of up to about this size.
 _CONFIGMAP_BYTES = 1_000_000
-# The namespace, in the host name of engine/k8s/base/ingressroute.yaml and the folder of backups of
-# engine/k8s/components/cloudnative-pg-backup/archive.yaml: two environments in one cluster would else share them.
-_OF_NAMESPACE = {
-    "source": {"kind": "Namespace", "fieldPath": "metadata.name"},
-    "targets": [
-        {
-            "select": {"kind": "IngressRoute", "name": "sluice"},
-            "fieldPaths": ["spec.routes.*.match"],
-            "options": {"delimiter": ".", "index": 1},
-        },
-        {
-            "select": {"kind": "Cluster", "labelSelector": "sluice-backup"},
-            "fieldPaths": ["spec.plugins.*.parameters.serverName"],
-            "options": {"delimiter": ".", "index": 0},
-        },
-    ],
-}
+# Kinds with words that only a deployment knows: NAMESPACE, PROJECT and ENVIRONMENT. Without them, two environments in one
+# cluster would have the same host name, the same folder of backups, the same secrets or each other's alerts.
+_FILLED_IN = ("IngressRoute", "Cluster", "ExternalSecret", "PrometheusRule")
 
 
 def render_release(
@@ -62,6 +49,9 @@ def render_release(
     layer["images"] = [_image(settings, *one) for one in ((SERVING, image), (LOAD, load_image)) if one[1]]
     write_atomic(folder / "kustomization.yaml", yaml.safe_dump(layer))
     documents = [dict(one) for one in manifests.parse(manifests.render(folder))]
+    namespace, labels = settings["namespace"], rollout_of(documents)["metadata"].get("labels", {})
+    words = {"NAMESPACE": namespace, "PROJECT": labels.get("project", namespace), "ENVIRONMENT": environment}
+    documents = [_filled_in(one, words) if one["kind"] in _FILLED_IN else one for one in documents]
     for job in (one for one in documents if one["kind"] == "Job"):  # it can't be changed once it is made
         job["metadata"]["name"] += f"-{digest_of(job['spec'])[:10]}"
     manifests.validate(documents, *manifests.schema_folders(workspace.root))
@@ -72,6 +62,16 @@ def render_release(
             remedy="give --image and --load-image as REPOSITORY@sha256:DIGEST; other images are named in the overlay",
         )
     return documents
+
+
+def _filled_in(value: Any, words: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        return re.sub(rf"\b({'|'.join(words)})\b", lambda found: words[found[0]], value)
+    if isinstance(value, list):
+        return [_filled_in(one, words) for one in value]
+    if isinstance(value, dict):
+        return {key: _filled_in(one, words) for key, one in value.items()}
+    return value
 
 
 def rollout_of(documents: Sequence[Any]) -> Any:
@@ -121,7 +121,6 @@ def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manif
         "namespace": settings["namespace"],
         "resources": [os.path.relpath(overlay, folder)],  # kustomize refuses absolute paths
         "configMapGenerator": [{"name": "sluice-release", "behavior": "replace", "files": [FILE]}],
-        "replacements": [_OF_NAMESPACE],
         "patches": [
             {"target": {"kind": "Rollout"}, "patch": yaml.safe_dump(patch)},
             {"target": {"kind": "Job"}, "patch": yaml.safe_dump(job)},

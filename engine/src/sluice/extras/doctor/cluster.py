@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sluice.cluster.manifests import ARGO_FLAGS, VERSIONS, kubectl, parse, render
+from sluice.cluster.release_overlay import rollout_of
 from sluice.core.errors import SluiceError
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, run_program, unverified
 from sluice.llm.model_files import Models
@@ -72,10 +73,10 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         folder = scope.root / "k8s" / "overlays" / overlay
         try:
             documents = parse(render(folder))
+            namespace = rollout_of(documents)["metadata"]["namespace"]
         except SluiceError as error:
             yield Diagnosis(f"{overlay}: overlay", "missing", error.message, f"ls {folder.parent}")
             continue
-        namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
         yield from _overlay(call, overlay, namespace, documents, groups)
         yield from _variables(call, scope, overlay, namespace, documents)
         behind_traefik |= any(one["apiVersion"].startswith("traefik.io/") for one in documents)
@@ -139,6 +140,9 @@ def _overlay(call: _Call, overlay: str, namespace: str, documents: list[Any], se
     yield _there(call, f"{overlay}: namespace {namespace}", ("namespace", namespace), create)
     for secret, fix in sorted(_secrets(documents, namespace).items()):
         yield _there(call, f"{overlay}: Secret {secret}", ("secret", secret, "-n", namespace), fix)
+    for store in {one["spec"]["secretStoreRef"]["name"] for one in documents if one["kind"] == "ExternalSecret"}:
+        asked = ("secretstore", store, "-n", namespace)
+        yield _there(call, f"{overlay}: SecretStore {store}", asked, "engine/docs/reference/cluster.md#secrets")
     groups = {one["apiVersion"].rpartition("/")[0] for one in documents if one["kind"] == "Rollout"}
     for resource, verbs in (_RIGHTS | {f"rollouts.{group}": ("patch",) for group in groups}).items():
         for verb in verbs:
