@@ -23,10 +23,18 @@ _UNTOUCHED = "the Rollout was not touched: what was live stays live; deploying a
 _PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
 
+def _project(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("labels", {}).get("project", ""))
+
+
 def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later: Sequence[Manifest] = ()) -> None:
     """Apply everything but Jobs, the Rollout and `later`, after a dry run of all of it."""
     namespaces = [one for one in documents if one["kind"] == "Namespace"]
-    there = {place(one) for one in cluster.live(namespaces)} if namespaces else set()
+    there = {place(one): _project(one) for one in cluster.live(namespaces)} if namespaces else {}
+    for one in namespaces:
+        if (others := there.get(place(one))) and others != _project(one):
+            remedy = "give the overlay a `namespace` that no other project has"
+            raise SluiceError(f"{place(one)} is of the project {others}, this is {_project(one)}", remedy=remedy)
     if missing := [one for one in namespaces if place(one) not in there]:
         cluster.apply(missing)  # nothing can be tried in a namespace that is not there
         show(f"made {', '.join(map(place, missing))}")

@@ -24,8 +24,8 @@ from sluice.release.manifest import FILE, PINNED, Manifest
 SERVING, LOAD = "sluice", "sluice-load"
 # The API server takes objects of up to about this size.
 _CONFIGMAP_BYTES = 1_000_000
-# Kinds with words that only a deployment knows: NAMESPACE, PROJECT and ENVIRONMENT. Without them, two environments in one
-# cluster would have the same host name, the same folder of backups, the same secrets or each other's alerts.
+# Kinds with words that only a deployment knows: NAMESPACE, PROJECT, ENVIRONMENT. Without them, environments in a cluster
+# would share a host name, a folder of backups, secrets and alerts.
 _FILLED_IN = ("IngressRoute", "Cluster", "ExternalSecret", "PrometheusRule")
 
 
@@ -82,10 +82,12 @@ def rollout_of(documents: Sequence[Any]) -> Any:
 
 
 def marked(rollout: Any) -> Any:
-    """Return the Rollout with a digest of its pod template on that template."""
+    """Return the Rollout with a digest of its namespace and pod template on that template: the hash that Argo Rollouts
+    makes of it is then of this environment alone, and the queries of a canary select by it."""
     marked = copy.deepcopy(dict(rollout))
+    place = marked["metadata"].get("namespace", "")
     metadata = marked["spec"]["template"].setdefault("metadata", {})
-    metadata.setdefault("annotations", {})[TEMPLATE_ANNOTATION] = digest_of(marked["spec"]["template"])[:16]
+    metadata.setdefault("annotations", {})[TEMPLATE_ANNOTATION] = digest_of([place, marked["spec"]["template"]])[:16]
     return marked
 
 

@@ -31,6 +31,7 @@ KINDS = (
     ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("", "v1", "Pod", "pods", True),
     ("", "v1", "ResourceQuota", "resourcequotas", True),
+    ("external-secrets.io", "v1", "SecretStore", "secretstores", True),
     ("apps", "v1", "Deployment", "deployments", True),
     ("apps", "v1", "StatefulSet", "statefulsets", True),
     ("apps", "v1", "ReplicaSet", "replicasets", True),

@@ -209,6 +209,15 @@ def test_an_api_server_that_stays_away_is_given_up(plane: Player, run: Runner) -
     assert "run the same command again" in str(caught.value)
 
 
+def test_the_namespace_of_another_project_is_left_alone(plane: Player, run: Runner) -> None:
+    hold(plane)
+    metadata = {"name": plane.api.namespace, "labels": {"project": "other"}}
+    plane.api.write({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, "somebody")
+    with pytest.raises(SluiceError, match="is of the project other, this is sluice"):
+        run()
+    assert patches(plane) == []
+
+
 def test_a_right_that_is_missing_is_named_before_anything_is_written(plane: Player, run: Runner) -> None:
     hold(plane)
     words = 'networkpolicies.networking.k8s.io "dns" is forbidden: User "ci" cannot patch resource "networkpolicies"'

@@ -87,6 +87,17 @@ def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
     assert bad == {}
 
 
+def test_a_store_of_secrets_is_of_the_namespace(api: KubeApi) -> None:
+    found = look("production")["production: SecretStore sluice"]
+    assert (found.state, found.fix) == ("missing", "engine/docs/reference/cluster.md#secrets")
+    store = {"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "sluice"}}
+    put(api, store)
+    assert look("production")["production: SecretStore sluice"] == found, "that of another namespace"
+    with api.inside(f"{NAMES.name}-production"):
+        put(api, store)
+    assert look("production")["production: SecretStore sluice"].good
+
+
 def test_a_controller_that_writes_to_traefik_2_is_found(api: KubeApi) -> None:
     """As its own manifests install it: no canary gets traffic, and nothing says so (Argo Rollouts 1.9.1,
     utils/defaults/defaults.go:65-66, rollout/trafficrouting/traefik/traefik.go:71-82, rollout/canary.go:67-69)."""
