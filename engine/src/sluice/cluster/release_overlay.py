@@ -24,8 +24,8 @@ from sluice.release.manifest import FILE, PINNED, Manifest
 SERVING, LOAD = "sluice", "sluice-load"
 # The API server takes objects of up to about this size.
 _CONFIGMAP_BYTES = 1_000_000
-# Kinds with words that only a deployment knows: NAMESPACE, PROJECT and ENVIRONMENT. Without them, environments would share
-# a host name, a folder of backups, secrets and alerts.
+# Kinds with words that only a deployment knows: NAMESPACE, PROJECT and ENVIRONMENT. Two environments would else share a
+# host name, a folder of backups, secrets and alerts.
 _FILLED_IN = ("IngressRoute", "Cluster", "ExternalSecret", "PrometheusRule")
 
 
