@@ -295,6 +295,7 @@ def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_
 
 
 ROUTING = {
+    "traefik": {"weightedTraefikServiceName": "visitors"},
     "plugins": {"argoproj-labs/gatewayAPI": {"httpRoutes": [{"name": "chat"}], "grpcRoutes": [{"name": "calls"}]}},
     "istio": {
         "virtualServices": [{"name": "hosts"}, {"name": "subsets"}],
@@ -302,6 +303,9 @@ ROUTING = {
     },
 }
 ROUTES = """
+{apiVersion: traefik.io/v1alpha1, kind: TraefikService, metadata: {name: visitors}, spec: {weighted: {services: [
+  {name: sluice-stable, weight: 80}, {name: sluice-canary, weight: 20}]}}}
+---
 {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: chat}, spec: {rules: [
   {matches: [{path: {value: /new}}], backendRefs: [{name: sluice-canary, weight: 1}]},
   {filters: [{type: URLRewrite, urlRewrite: {hostname: a.example}}],
@@ -332,38 +336,28 @@ def live_spec(plane: Player, document: Any) -> Any:
     return (plane.api.find(document["kind"], document["metadata"]["name"]) or {})["spec"]
 
 
-def test_weights_of_the_controller_stay_and_the_rest_of_a_route_is_applied(plane: Player, run: Runner) -> None:
-    hold(plane)
-    for before, moved in zip(routes(90), routes(60), strict=True):
-        plane.api.apply(before)
-        if before["metadata"]["name"] != "unrelated":
-            plane.api.write(moved, "rollouts-controller")
-    run.one("Rollout")["spec"]["strategy"]["canary"]["trafficRouting"] |= ROUTING
-    run.documents += routes(80, "b.example")
-    assert run().kind == "promoted"
-    for one in [*routes(60, "b.example")[:-1], routes(80)[-1]]:
-        assert live_spec(plane, one) == one["spec"]
-
-
-def test_a_weight_that_moves_while_its_route_is_applied_stays(
+def test_weights_of_the_controller_stay_and_the_rest_of_a_route_is_applied(
     plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, shares = run.cluster.live, [60, 50]
+    look, shares = run.cluster.live, [70, 60]
 
     def move(documents: list[Any]) -> list[Any]:
+        """Return what is live, and move visitors before anything is written."""
         found = look(documents)
-        if calls in documents and shares:
-            plane.api.write(routes(shares.pop(0))[1], "rollouts-controller")
+        for one in routes(shares.pop(0))[:-1] if len(documents) > 1 and shares else ():
+            plane.api.write(one, "rollouts-controller")
         return found
 
     hold(plane)
-    calls = routes(80)[1]
-    plane.api.apply(calls)
+    for one in routes(90):
+        plane.api.apply(one)
     monkeypatch.setattr(run.cluster, "live", move)
     run.one("Rollout")["spec"]["strategy"]["canary"]["trafficRouting"] |= ROUTING
-    run.documents.append(calls)
+    run.documents += routes(80, "b.example")
     assert run().kind == "promoted"
-    assert live_spec(plane, calls) == routes(50)[1]["spec"]
+    assert not shares
+    for one in [*routes(60, "b.example")[:-1], routes(80)[-1]]:
+        assert live_spec(plane, one) == one["spec"]
 
 
 def test_production_from_its_first_release_to_one_that_is_stopped(plane: Player, tmp_path: Path) -> None:
