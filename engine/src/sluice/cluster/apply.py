@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
 
 from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError, Show, delete, find, message, read
 from sluice.cluster.manifests import Manifest, place
+from sluice.cluster.release_overlay import rollout_of
 from sluice.cluster.rollout_status import HASH_LABEL, read_pod
 from sluice.core.errors import SluiceError
 from sluice.rollout.load_stage import VERDICTS
 
+# Where Argo Rollouts writes weights: the rules of an object (of Traefik's, one), and the list of backends in each.
+ROUTES = {
+    "TraefikService": ("weighted", "services"),
+    "HTTPRoute": ("rules", "backendRefs"),
+    "GRPCRoute": ("rules", "backendRefs"),
+    "VirtualService": ("http", "route"),
+}
+_SIDES = re.compile(r'"(?:stable|canary|ping|pong)(?:Service|SubsetName)": "([^"]+)"')
 _ATTEMPTS = 3
 _JOB_SECONDS = 3600.0
 _UNTOUCHED = "the Rollout was not touched: what was live stays live; deploying again runs the job again"
@@ -39,9 +49,10 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
         cluster.apply(missing)  # nothing can be tried in a namespace that is not there
         show(f"made {', '.join(map(place, missing))}")
     first = [one for one in documents if one["kind"] not in ("Job", "Rollout") and one not in later]
+    rollout = rollout_of(documents)
     for attempt in range(1, _ATTEMPTS + 1):
-        live = cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")])
-        kept, taken = _split(first, live)
+        live = cluster.live([rollout, *(one for one in first if one["kind"] in ("Service", *ROUTES))])
+        kept, taken = _split(first, live, rollout["spec"]["strategy"])
         try:
             cluster.apply(kept, dry_run=True)
             cluster.apply(taken, dry_run=True, force=True)
@@ -58,28 +69,48 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
     show(f"applied {len(first)} manifests")
 
 
-def _split(documents: Sequence[Manifest], live: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
-    """Return documents that leave the controller's selectors and weights, and those that take other Services' weights.
+def is_route(document: Manifest, strategy: Manifest) -> bool:
+    """Return true for an object into which the strategy's canary writes weights."""
+    routing = json.dumps((strategy.get("canary") or {}).get("trafficRouting"))
+    return document["kind"] in ROUTES and f'"{document["metadata"]["name"]}"' in routing
 
-    A selector and a list of weights are each one field to the API server. After an abort the controller moves the
-    selector to and fro, so the one that was read would conflict (1.9.1, rollout/trafficrouting.go:212)."""
+
+def _split(documents: Sequence[Manifest], live: Sequence[Manifest], strategy: Manifest) -> tuple[list[Any], list[Any]]:
+    """Return documents that leave the controller's selectors and weights, and routes that differ in more than weights.
+
+    A selector and a list of rules or backends are each one field to the API server. After an abort the controller moves
+    the selector to and fro, so the one that was read would conflict (1.9.1, rollout/trafficrouting.go:212)."""
     there = {place(one): one for one in live}
-    kept: list[Manifest] = []
-    taken: list[Manifest] = []
+    before: Manifest = next((one["spec"]["strategy"] for one in live if one["kind"] == "Rollout"), {})
+    names = {*_SIDES.findall(json.dumps({**(strategy.get("canary") or {}), "steps": None}))}
+    kept, taken = list[Any](), list[Any]()
     for one in documents:
         document: Any = copy.deepcopy(dict(one))
         other = there.get(place(one), document)
         if one["kind"] == "Service" and HASH_LABEL in (other["spec"].get("selector") or {}):
             document["spec"].pop("selector", None)
-        weights, services = ({one["name"]: one for one in _weighted(part)} for part in (other, document))
-        for name in weights.keys() & services.keys():
-            services[name] |= {key: value for key, value in weights[name].items() if key == "weight"}
-        (kept if weights.keys() == services.keys() else taken).append(document)
+        if routed := is_route(one, strategy):
+            weights = dict(_backends(other, names))
+            for key, backend in _backends(document, names):
+                backend |= {field: value for field, value in weights.get(key, {}).items() if field == "weight"}
+        differs = (routed or is_route(one, before)) and _rules(document) != _rules(other)
+        (taken if differs else kept).append(document)
     return kept, taken
 
 
-def _weighted(document: Manifest) -> Sequence[Any]:
-    return (document.get("spec", {}).get("weighted") or {}).get("services") or ()
+def _rules(route: Manifest) -> Any:
+    rules = route["spec"].get(ROUTES[route["kind"]][0]) or []
+    return rules if isinstance(rules, list) else [rules]
+
+
+def _backends(route: Manifest, names: set[str]) -> Iterator[tuple[Any, Any]]:
+    """Yield what leads to stable or canary, by its name and by what tells its rule from others."""
+    for rule in _rules(route):
+        backends = rule.get(ROUTES[route["kind"]][1]) or ()
+        for one in backends:
+            to = one.get("destination") or {}
+            if found := names & {one.get("name"), to.get("host", "").partition(".")[0], to.get("subset")}:
+                yield (rule.get("name"), len(backends), frozenset(found)), one
 
 
 def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from sluice.cluster.apply import jobs_of, wait_for_job
+from sluice.cluster.apply import is_route, jobs_of, wait_for_job
 from sluice.cluster.kubectl import ClusterUnreachableError, find
 from sluice.cluster.manifests import Manifest, parse, place
 from sluice.cluster.release_overlay import marked, rollout_of
@@ -64,14 +64,13 @@ def write_release(
 def _prepared(document: Manifest, strategy: Manifest) -> Any:
     """Return an object of which Argo CD and Flux leave alone what Argo Rollouts writes."""
     kind, name = document["kind"], document["metadata"]["name"]
-    routing = json.dumps((strategy.get("canary") or {}).get("trafficRouting"))
     prepared: Any = copy.deepcopy(dict(document))
     annotations: dict[str, str] = {}
     if kind == "Service" and name in _SELECTED.findall(json.dumps(strategy)):
         # The controller patches its label in as soon as all pods are available (1.9.1, rollout/service.go:56-75,
         # 295-330); until then the Service leads nowhere. A selector is one field to the API server.
         prepared["spec"].pop("selector", None)
-    elif kind in ("TraefikService", "HTTPRoute", "GRPCRoute", "VirtualService") and f'"{name}"' in routing:
+    elif is_route(document, strategy):
         annotations = {"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"}
     elif kind == "Job":
         prepared["spec"].pop("ttlSecondsAfterFinished", None)  # gone by itself, it would be made and run again

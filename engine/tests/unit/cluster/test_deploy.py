@@ -4,8 +4,10 @@ import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 
 from sluice.cluster import deploy_release, rollout_observer
 from sluice.cluster.deploy_release import deploy, end_of_rollout
@@ -287,15 +289,84 @@ def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(plane: Pl
         run.cluster.apply([SERVICE])
 
 
-def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_it(plane: Player, run: Runner) -> None:
+@pytest.mark.parametrize("strategy", [{}, {"strategy": {"canary": {"maxSurge": 1}}}], ids=["canary", "rolling"])
+def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_it(
+    plane: Player, run: Runner, strategy: dict[str, Any]
+) -> None:
     hold(plane)
     assert run().kind == "promoted"
+    run.one("Rollout")["spec"] |= strategy  # components/rolling names no route any more
     weighted = run.one("TraefikService")["spec"]["weighted"]
     weighted["services"] = [one for one in weighted["services"] if one["name"] == "sluice-stable"]
     assert run().passed
-    live = plane.api.find("TraefikService", "sluice")
-    assert live is not None
-    assert [one["name"] for one in live["spec"]["weighted"]["services"]] == ["sluice-stable"]
+    services = live_spec(plane, run.one("TraefikService"))["weighted"]["services"]
+    assert [one["name"] for one in services] == ["sluice-stable"]
+
+
+ROUTING = {
+    "traefik": {"weightedTraefikServiceName": "visitors"},
+    "plugins": {"argoproj-labs/gatewayAPI": {"httpRoutes": [{"name": "chat"}], "grpcRoutes": [{"name": "calls"}]}},
+    "istio": {
+        "virtualServices": [{"name": "hosts"}, {"name": "subsets"}],
+        "destinationRule": {"name": "pods", "stableSubsetName": "up", "canarySubsetName": "next"},
+    },
+}
+ROUTES = """
+{apiVersion: traefik.io/v1alpha1, kind: TraefikService, metadata: {name: visitors}, spec: {weighted: {services: [
+  {name: sluice-stable, weight: 80}, {name: sluice-canary, weight: 20}]}}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: chat}, spec: {rules: [
+  {matches: [{path: {value: /new}}], backendRefs: [{name: sluice-canary, weight: 1}]},
+  {filters: [{type: URLRewrite, urlRewrite: {hostname: a.example}}],
+    backendRefs: [{name: sluice-stable, weight: 80}, {name: sluice-canary, weight: 20}, {name: other, weight: 9}]}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {name: calls}, spec: {hostnames: [a.example],
+  rules: [{backendRefs: [{name: sluice-stable, weight: 80}, {name: sluice-canary, weight: 20}]}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: hosts}, spec: {http: [
+  {name: old, route: [{destination: {host: sluice-stable}, weight: 3}, {destination: {host: other}, weight: 97}]},
+  {name: new, rewrite: {authority: a.example}, route: [
+    {destination: {host: sluice-stable.web.svc}, weight: 80}, {destination: {host: sluice-canary}, weight: 20}]}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: subsets}, spec: {http: [{route: [
+  {destination: {host: pods, subset: up}, weight: 80}, {destination: {host: pods, subset: next}, weight: 20}]}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: unrelated}, spec: {
+  rules: [{backendRefs: [{name: sluice-stable, weight: 80}, {name: sluice-canary, weight: 20}]}]}}
+"""
+
+
+def routes(stable: int, host: str = "a.example") -> list[Any]:
+    text = ROUTES.replace("80", f"{stable}").replace("20", f"{100 - stable}").replace("a.example", host)
+    return list(yaml.safe_load_all(text.replace("metadata: {", "metadata: {namespace: sluice-local, ")))
+
+
+def live_spec(plane: Player, document: Any) -> Any:
+    return (plane.api.find(document["kind"], document["metadata"]["name"]) or {})["spec"]
+
+
+def test_weights_of_the_controller_stay_and_the_rest_of_a_route_is_applied(
+    plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, shares = run.cluster.live, [70, 60]
+
+    def move(documents: list[Any]) -> list[Any]:
+        """Return what is live, and move visitors before anything is written."""
+        found = look(documents)
+        for one in routes(shares.pop(0))[:-1] if len(documents) > 1 and shares else ():
+            plane.api.write(one, "rollouts-controller")
+        return found
+
+    hold(plane)
+    for one in routes(90):
+        plane.api.apply(one)
+    monkeypatch.setattr(run.cluster, "live", move)
+    run.one("Rollout")["spec"]["strategy"]["canary"]["trafficRouting"] |= ROUTING
+    run.documents += routes(80, "b.example")
+    assert run().kind == "promoted"
+    assert not shares
+    for one in [*routes(60, "b.example")[:-1], routes(80)[-1]]:
+        assert live_spec(plane, one) == one["spec"]
 
 
 def test_production_from_its_first_release_to_one_that_is_stopped(plane: Player, tmp_path: Path) -> None:
