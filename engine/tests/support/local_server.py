@@ -25,11 +25,7 @@ class QuietHandler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def reply(
-        self,
-        status: int,
-        content: bytes,
-        kind: str = "application/json",
-        headers: Mapping[str, str] | None = None,
+        self, status: int, content: bytes, kind: str = "application/json", headers: Mapping[str, str] | None = None
     ) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **(headers or {})}.items():

@@ -20,10 +20,7 @@ from support.guardrails import place_guard_model
 from support.rollout.canaries import CASES
 
 ROOT = Path(__file__).resolve().parents[3]
-QUESTIONS = {
-    "canary": "What gets a small share of the traffic first?",
-    "paging": "When is the person on call paged?",
-}
+QUESTIONS = {"canary": "What gets a small share of the traffic first?", "paging": "When is the person on call paged?"}
 ARTICLES = {
     "canary": "A canary gets a small share of the traffic first. When its error rate stays below the limit for ten "
     "minutes, the share grows.",

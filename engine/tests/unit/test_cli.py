@@ -56,11 +56,7 @@ PROMPTS = sorted(path.name.partition(".")[0] for path in (ROOT / "prompts").glob
 def test_prompts_are_checked(sluice: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace.root)
     assert {"answer", "condense"} <= set(PROMPTS)
-    assert sluice("prompts", "check") == (
-        0,
-        f"{len(PROMPTS)} prompts without a fault: {', '.join(PROMPTS)}\n",
-        "",
-    )
+    assert sluice("prompts", "check") == (0, f"{len(PROMPTS)} prompts without a fault: {', '.join(PROMPTS)}\n", "")
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("model: chat", "model: embed").replace("{{question}}", "{{qestion}}"))
     status, out, err = sluice("prompts", "check")

@@ -137,12 +137,7 @@ def pull_request(
 
 
 def pushed(
-    scratch: Scratch,
-    *,
-    message: str = "A change",
-    author: str = "octocat",
-    private: bool = False,
-    branch: str = "main",
+    scratch: Scratch, *, message: str = "A change", author: str = "octocat", private: bool = False, branch: str = "main"
 ) -> dict[str, Any]:
     commit = {"id": scratch.head, "message": message, "author": {"name": author, "email": "octocat@example.invalid"}}
     return {

@@ -38,11 +38,7 @@ def worse(place: World, better: Run) -> Run:  # noqa: ARG001 - the pull request 
 
 def test_a_change_of_documentation_needs_no_model(place: World, documentation: Run) -> None:
     assert documentation.status == 0
-    assert documentation.results == {
-        "ci/plan": "success",
-        "ci/check": "success",
-        "ci/required": "success",
-    }
+    assert documentation.results == {"ci/plan": "success", "ci/check": "success", "ci/required": "success"}
     planned = {name.removeprefix("plan."): value for name, value in documentation.job("plan").outputs.items()}
     assert [job for job, value in planned.items() if value == "true"] == ["check"]
     assert set(place.made()) == {"engine", "setup TRAINING=no", "check", "test-contract"}

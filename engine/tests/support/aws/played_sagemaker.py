@@ -108,10 +108,7 @@ class Played:
             one["StartTime"] += timedelta(seconds=number)  # moto starts them within a second
 
     def _DescribePipelineExecution(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return {
-            "PipelineExecutionArn": body["PipelineExecutionArn"],
-            "PipelineExecutionStatus": self.look().status,
-        }
+        return {"PipelineExecutionArn": body["PipelineExecutionArn"], "PipelineExecutionStatus": self.look().status}
 
     def _ListPipelineExecutionSteps(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         look = self.look()

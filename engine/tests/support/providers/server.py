@@ -143,10 +143,7 @@ FORMATS = {
         anthropic_blocks, partial(anthropic_blocks, (), calls=CALLS), lambda: [sse(_OVERLOADED, "error")], _SSE
     ),
     "bedrock": Format(
-        bedrock_blocks,
-        partial(bedrock_blocks, (), calls=CALLS),
-        lambda: aws_error("serviceUnavailableException"),
-        _AWS,
+        bedrock_blocks, partial(bedrock_blocks, (), calls=CALLS), lambda: aws_error("serviceUnavailableException"), _AWS
     ),
     "sagemaker": Format(
         sagemaker_blocks,

@@ -221,13 +221,7 @@ def plan_of_the_cluster() -> CanaryPlan:
 
 
 def drill(
-    way: Way,
-    folder: Path,
-    *,
-    time_scale: float,
-    cases: int = 0,
-    patience: float = 0,
-    piece: float = PIECE_SECONDS,
+    way: Way, folder: Path, *, time_scale: float, cases: int = 0, patience: float = 0, piece: float = PIECE_SECONDS
 ) -> Drilled:
     """Rehearse one canary beside a good stable; `patience`: seconds that an answer may take, 0 as planned."""
     folder.mkdir(parents=True, exist_ok=True)

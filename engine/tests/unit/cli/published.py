@@ -50,10 +50,6 @@ def server(here: Workspace, there: FakeRepository, tmp_path: Path, monkeypatch: 
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(server))
     git(here.root, "remote", "add", "origin", str(server))
     git(here.root, "push", "--quiet", "origin", "main")
-    for name, value in (
-        ("GITHUB_API_URL", there.url),
-        ("GITHUB_REPOSITORY", REPOSITORY),
-        ("GITHUB_TOKEN", WRITER),
-    ):
+    for name, value in (("GITHUB_API_URL", there.url), ("GITHUB_REPOSITORY", REPOSITORY), ("GITHUB_TOKEN", WRITER)):
         monkeypatch.setenv(name, value)
     return server

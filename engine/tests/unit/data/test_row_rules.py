@@ -27,8 +27,7 @@ def document(name: str, tenant: str | None) -> Document:
 
 
 @pytest.mark.parametrize(
-    ("tenant", "right"),
-    [(None, True), ("acme-eu.2", True), ("", False), ("Acme", False), ("-a", False)],
+    ("tenant", "right"), [(None, True), ("acme-eu.2", True), ("", False), ("Acme", False), ("-a", False)]
 )
 def test_a_tenant_has_a_plain_name(tenant: str | None, right: bool) -> None:
     placed = LocatedRecord(document("d", tenant), Path("d.md"), 7)

@@ -112,10 +112,7 @@ def find(folder: Path) -> dict[str, Any]:
         "blocked": client.chat("What about HD-12345?", headers=headers).json(),
         "answered": client.chat(CASES[0].question, headers=headers).json(),
         "greeted": client.chat(GREETING, headers=headers).json(),
-        "endpoint": [
-            client.send("GET", "/v1/hours", headers=headers).json(),
-            client.get("/v1/hours").status_code,
-        ],
+        "endpoint": [client.send("GET", "/v1/hours", headers=headers).json(), client.get("/v1/hours").status_code],
         "documented": "/v1/hours" in client.get("/openapi.json").json()["paths"],
     }
     steps = load_plan(ROOT / "k8s" / "base" / "rollout.yaml").steps

@@ -76,8 +76,7 @@ def guide(name: str) -> Guide:
     listed = re.search(r"^Files: (.*)$", section, re.MULTILINE)
     assert listed, f"{page}: {heading}: no line `Files:`"
     return Guide(
-        frozenset(re.findall(r"`([^`]+)`", listed[1])),
-        tuple(Example(*block) for block in _BLOCK.findall(section)),
+        frozenset(re.findall(r"`([^`]+)`", listed[1])), tuple(Example(*block) for block in _BLOCK.findall(section))
     )
 
 

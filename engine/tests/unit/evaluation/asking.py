@@ -9,13 +9,7 @@ from sluice.evaluation.comparison_policy import ComparisonPolicy
 from sluice.evaluation.registry import NamedMeasure
 
 Spoil = Literal[
-    "",
-    "context left out",
-    "wrong language",
-    "invents",
-    "over-long",
-    "citation dropped",
-    "temperature raised",
+    "", "context left out", "wrong language", "invents", "over-long", "citation dropped", "temperature raised"
 ]
 
 

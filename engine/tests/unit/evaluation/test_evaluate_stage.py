@@ -33,11 +33,7 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.mark.real
 def test_the_real_application_is_asked_once_and_then_replayed(
-    workspace: Workspace,
-    documents: list[Document],
-    rows: list[Row],
-    models: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, documents: list[Document], rows: list[Row], models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLUICE_CACHE", str(Workspace(ROOT).cache))
     with Embedder(models.embed) as embedder:

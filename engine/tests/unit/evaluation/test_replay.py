@@ -11,13 +11,7 @@ from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from langchain_core.messages.tool import ToolCallChunk
 
 from sluice.core.atomic_files import write_json
-from sluice.evaluation.replay import (
-    RecordedChat,
-    RecordedSearch,
-    guards_digest,
-    response_key,
-    search_digest,
-)
+from sluice.evaluation.replay import RecordedChat, RecordedSearch, guards_digest, response_key, search_digest
 from sluice.evaluation.response_cache import MISSING, CaseRequest, NotRecordedError, ResponseCache, asking
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters

@@ -99,10 +99,7 @@ def test_rows_that_cannot_be_evaluated_are_all_named_and_nothing_is_asked(row, o
     rows = [row("x", id="a"), row("y", id="a"), row(id="b", docs=("right",)), row("z", id="c")]
     with pytest.raises(ValidationErrors) as error:
         run(rows, application)
-    assert error.value.faults == [
-        "'a': 2 rows have this id",
-        "'b': it has no answers (decline) but names documents",
-    ]
+    assert error.value.faults == ["'a': 2 rows have this id", "'b': it has no answers (decline) but names documents"]
     with pytest.raises(SluiceError, match="the evaluation set is empty"):
         run([], application)
     assert application.trials == []

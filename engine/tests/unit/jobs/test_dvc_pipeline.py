@@ -16,14 +16,7 @@ from sluice.core.processes import Child, start
 from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
 from sluice.jobs import dvc_pipeline as pipeline
-from sluice.jobs.dvc_pipeline import (
-    Evaluator,
-    command,
-    environment,
-    forget_dead_locks,
-    pull,
-    reproduce,
-)
+from sluice.jobs.dvc_pipeline import Evaluator, command, environment, forget_dead_locks, pull, reproduce
 
 DVC_COLD = """\
 Running stage 'pipelines/dvc.yaml:check':

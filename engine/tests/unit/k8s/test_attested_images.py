@@ -54,11 +54,7 @@ def admitted(pod: Mapping[str, Sequence[str]], others: str = "[]") -> str:
 
 
 @pytest.mark.parametrize(
-    "pod",
-    [
-        {"containers": [OWN + DIGEST]},
-        {"containers": [LOAD + DIGEST], "initContainers": [LOAD + DIGEST]},
-    ],
+    "pod", [{"containers": [OWN + DIGEST]}, {"containers": [LOAD + DIGEST], "initContainers": [LOAD + DIGEST]}]
 )
 def test_attested_images_by_digest_are_admitted(pod: dict[str, list[str]]) -> None:
     assert admitted(pod) == ""

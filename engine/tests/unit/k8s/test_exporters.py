@@ -15,10 +15,7 @@ from support.kubernetes.exporters import EXPORTERS
 
 TRAEFIK = shutil.which("traefik", path=str(Path(sys.executable).parent))
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(TRAEFIK is None, reason="Traefik is not installed (make setup)"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.skipif(TRAEFIK is None, reason="Traefik is not installed (make setup)")]
 
 
 @pytest.fixture

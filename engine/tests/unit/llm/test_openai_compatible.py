@@ -30,8 +30,7 @@ def test_comments_names_and_carriage_returns_are_no_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    "line",
-    [b"data: {", b"data: []\n", b'data: {"choices": 3}\n', b"data: \xff\n", CALL_WITHOUT_INDEX],
+    "line", [b"data: {", b"data: []\n", b'data: {"choices": 3}\n', b"data: \xff\n", CALL_WITHOUT_INDEX]
 )
 def test_what_is_not_an_event_is_garbage(line: bytes) -> None:
     with pytest.raises(ProviderError) as caught:

@@ -102,10 +102,7 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(spec, state: Path, tmp_path: 
         for tenant in (None, "c", "", "B", "b'", "%"):
             assert visible(fan.search(question, k=50, tenant=tenant)) == {"shared130", "shared140"}
         assert visible(fan.search(question, k=3, tenant="b")) <= others.keys()
-        assert {found.metadata["doc_id"] for found in fan.invoke(question, k=9)} == {
-            "shared130",
-            "shared140",
-        }
+        assert {found.metadata["doc_id"] for found in fan.invoke(question, k=9)} == {"shared130", "shared140"}
 
 
 @pytest.mark.real

@@ -151,12 +151,7 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     ask(browser, "Who answers for this?")
     browser.wait(answered(2))
     spoken = browser.js("context(turns).map((message) => message.role + ': ' + message.content)")
-    assert spoken == [
-        f"user: {QUESTION}",
-        "assistant: 64 tokens",
-        "user: Who answers for this?",
-        f"assistant: {OWNER}",
-    ]
+    assert spoken == [f"user: {QUESTION}", "assistant: 64 tokens", "user: Who answers for this?", f"assistant: {OWNER}"]
 
     browser.look(width=360, height=740)
     assert browser.js("document.scrollingElement.scrollWidth") <= 360
