@@ -44,9 +44,7 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
     ("plan", "waiting", "name"),
     [("skipped", "", "nothing to check"), ("success", "true", "waiting for answers"), ("success", "", "required")],
 )
-def test_a_verdict_alone_goes_by_the_name_that_the_branch_rule_asks_for(
-    github: Repository, plan: str, waiting: str, name: str
-) -> None:
+def test_a_verdict_alone_has_the_branch_rule_s_name(github: Repository, plan: str, waiting: str, name: str) -> None:
     job = next(file for file in github.workflows if file.name == "ci.yml").jobs["required"]
     needs = {"plan": {"result": plan}, "eval": {"outputs": {"waiting": waiting}}}
     assert evaluate(job["name"].removeprefix("${{").removesuffix("}}"), {"needs": needs}) == name

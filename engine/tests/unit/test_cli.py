@@ -21,9 +21,7 @@ Run = Callable[..., tuple[int, str, str]]
         (KeyboardInterrupt(), 130, "interrupted; the next run picks up"),
     ],
 )
-def test_what_a_command_raises_becomes_its_exit_status(
-    raised: BaseException, status: int, says: str, monkeypatch: pytest.MonkeyPatch, sluice: Run
-) -> None:
+def test_exit_code(raised: BaseException, status: int, says: str, monkeypatch: pytest.MonkeyPatch, sluice: Run) -> None:
     def end(*_: object, **__: object) -> None:
         raise raised
 

@@ -150,9 +150,7 @@ def test_every_step_has_run(bare: World, rounds: Rounds) -> None:
     assert bare.missed("answer-requests.yml") == set()
 
 
-def test_main_refuses_what_is_hostile_before_anything_holds_the_key(
-    bare: World, api: ActionsApi, rounds: Rounds, model: Upstream
-) -> None:
+def test_main_refuses_what_is_hostile_first(bare: World, api: ActionsApi, rounds: Rounds, model: Upstream) -> None:
     before, again, number = len(model.asked), len(api.again), 901
     api.add_run(500)
     good = json.loads((bare.artifact("requests-1", run=500) / "requests.jsonl").read_text().splitlines()[0])

@@ -106,9 +106,7 @@ def other(scratch: Scratch, folder: Path) -> Iterator[World]:
 
 
 @pytest.mark.usefixtures("first")
-def test_killed_on_its_way_and_run_again_it_ends_as_an_unbroken_one(
-    place: World, other: World, unbroken: Boundaries
-) -> None:
+def test_killed_and_run_again_it_ends_as_an_unbroken_one(place: World, other: World, unbroken: Boundaries) -> None:
     """Each attempt lives for four changes longer than the one before, on a fresh machine, and finds what that left.
 
     A death is compared with the unbroken run at the same step. As long as they are equal, the rest of an attempt starts

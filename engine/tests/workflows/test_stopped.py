@@ -153,9 +153,7 @@ def promote_by_hand(plane: Player) -> None:
     assert plane.api.objects[plane.api.path("Rollout", "sluice")]["status"]["phase"] == "Healthy"
 
 
-def test_what_was_lost_before_production_is_rejected_and_made_again(
-    bare: World, first: str, stopped: list[Run]
-) -> None:
+def test_what_is_lost_before_production_is_rejected_and_made_again(bare: World, first: str, stopped: list[Run]) -> None:
     bare.scratch.edit_prompt("lost", "Its machine is lost", "one, or two")
     lost = bare.release(number=705, PLAYED_CANARY="lost")
     assert lost.job("stopped").result == "success"

@@ -28,9 +28,7 @@ def planned(run: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", [None, "set"])
-def test_nobody_rehearses_with_a_provider_whose_key_is_not_there(
-    run: Path, monkeypatch: pytest.MonkeyPatch, sluice: Run, key: str | None
-) -> None:
+def test_no_rehearsal_without_the_key(run: Path, monkeypatch: pytest.MonkeyPatch, sluice: Run, key: str | None) -> None:
     path = Path("config/providers.yaml")
     path.write_text(path.read_text().replace("    kind: local ", "    kind: openai\n    key_env: A_KEY\n    #", 1))
     if key:

@@ -15,6 +15,7 @@ from unit.retrieval.conftest import Scattered
 
 pytestmark = pytest.mark.real
 EARLIER = "r-000000000000"
+Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def running(workspace: Workspace) -> Iterator[None]:
 
 
 @pytest.fixture
-def run(sluice: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str]]:
+def run(sluice: Callable[..., tuple[int, str, str]]) -> Run:
     def call(*words: str) -> tuple[int, str]:
         status, out, err = sluice(*words)
         return status, out + err
@@ -48,15 +49,13 @@ def run(sluice: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int,
     return call
 
 
-def test_load(workspace: Workspace, release: str, run: Callable[..., tuple[int, str]]) -> None:
+def test_load(workspace: Workspace, release: str, run: Run) -> None:
     status, said = run("index", "load", release)
     assert (status, re.sub("_[0-9a-f]{16},", "_…,", said)) == (0, f"{release}: chunks_v3_…, 4 chunks\n")
     assert run("index", "load", str(workspace.releases / release)) == (0, said)
 
 
-def test_a_job_loads_what_it_has_fetched_of_a_release(
-    workspace: Workspace, release: str, run: Callable[..., tuple[int, str]], tmp_path: Path
-) -> None:
+def test_a_job_loads_what_it_has_fetched(workspace: Workspace, release: str, run: Run, tmp_path: Path) -> None:
     whole, fetched = workspace.releases / release, tmp_path / "release"
     shutil.copytree(whole / "index", fetched / "index")
     shutil.copy(whole / "release.json", fetched)
@@ -67,9 +66,7 @@ def test_a_job_loads_what_it_has_fetched_of_a_release(
     assert (status, "vectors.npy: missing" in said) == (1, True), said
 
 
-def test_a_store_that_does_not_come_is_named(
-    workspace: Workspace, release: str, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_store_is_named(workspace: Workspace, release: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = "default: x\nstores:\n  x:\n    kind: postgres\n    url_env: NOBODY_STORE\n    timeout_seconds: 1\n"
     (workspace.config / "stores.yaml").write_text(stores)
     monkeypatch.setenv("NOBODY_STORE", "postgresql://nobody@127.0.0.1:9/x")

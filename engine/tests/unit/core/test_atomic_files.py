@@ -17,9 +17,7 @@ def test_write_atomic_makes_folders_and_replaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_leaves_the_old_file_and_no_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     path = tmp_path / "f.json"
     write_json(path, {"old": True})
 
@@ -36,9 +34,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_draft(
 
 
 @pytest.mark.parametrize("fault", [OSError(errno.EIO, "broken disk"), KeyboardInterrupt()])
-def test_other_failures_pass_through_and_leave_no_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
-) -> None:
+def test_other_failures_leave_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
     def fail(_: int) -> None:
         raise fault
 

@@ -121,9 +121,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
-) -> None:
+def test_reap_ends_what_an_ended_child_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
     with monkeypatch.context() as ended:
         if at_once:  # before its record was written
             ended.setattr(processes, "_started", lambda _: 0)

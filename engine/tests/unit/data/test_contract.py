@@ -61,9 +61,7 @@ LEAK = "leakage: document 'dunes' also serves the training row at train.jsonl:2"
         ("eval.jsonl:3", {"question": f"Is {MAIL} at home?"}, "personal data: e-mail address fi… (22 characters)"),
     ],
 )
-def test_a_faulty_row_is_told(
-    folder: Path, add_row: Callable[..., None], place: str, row: dict[str, object], what: str
-) -> None:
+def test_faulty_rows(folder: Path, add_row: Callable[..., None], place: str, row: dict[str, object], what: str) -> None:
     add_row(place.partition(":")[0], **row)
     assert f"{place}: {what}" in said(folder)
 

@@ -43,9 +43,7 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("harm", "words"), [(Path.unlink, "is not in"), (cut, "holds other bytes in")])
-def test_an_object_that_was_lost_is_told_by_file_and_mended_by_the_next_push(
-    checkout: Workspace, harm: Callable[[Path], None], words: str
-) -> None:
+def test_a_lost_object_is_told_and_mended(checkout: Workspace, harm: Callable[[Path], None], words: str) -> None:
     push(checkout, POLICY)
     content = (checkout.data / "corpus" / "piers.md").read_bytes()
     harm(object_of(checkout, content))
@@ -70,9 +68,7 @@ def test_data_that_breaks_its_contract_is_not_published(checkout: Workspace) -> 
     assert stored(checkout) == before
 
 
-def test_a_remote_that_takes_nothing_leaves_data_dvc_as_it_was(
-    checkout: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_remote_that_takes_nothing_changes_no_data_dvc(checkout: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     push(checkout, POLICY)
     pointer = (checkout.root / "data.dvc").read_bytes()
     path = checkout.data / "corpus" / "tides.md"
@@ -161,9 +157,7 @@ def push_until(checkout: Workspace, event: int) -> int:
     return int(said or 0)
 
 
-def test_killed_at_any_copy_and_run_again_it_ends_as_an_unbroken_push(
-    checkout: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_any_copy_and_run_again_it_is_complete(checkout: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sluice.data.publish.check_or_raise", lambda *_, **__: None)  # writes nothing, takes its time
     store = checkout.root.parent / "store"
 

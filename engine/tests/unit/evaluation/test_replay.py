@@ -87,9 +87,7 @@ def test_whatever_may_change_the_answer_is_asked_anew(
     assert len(scripted.calls) == 2
 
 
-def test_settings_that_cannot_change_the_answer_do_not_and_the_cost_is_by_the_prices_of_today(
-    cache: ResponseCache, recorded: RecordedChat
-) -> None:
+def test_other_settings_change_no_answer_and_the_cost_is_today_s(cache: ResponseCache, recorded: RecordedChat) -> None:
     ask(recorded)
     dearer = changed(retries=3, max_concurrency=2, prices={"input": 1_000_000, "output": 2_000_000})
     _, last, kept = ask(RecordedChat(cache, [dearer], nobody, model_digest="m"))
@@ -253,9 +251,7 @@ def test_index_and_embedder_decide_about_a_search(tmp_path: Path) -> None:
     assert len(set(digests)) == 3
 
 
-def test_settings_and_any_installed_package_decide_about_a_validator_from_a_wheel(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_settings_and_installed_packages_decide_about_a_wheel_s_validator(monkeypatch: pytest.MonkeyPatch) -> None:
     check = {"check": "injection", "action": "block"}
     wheel = {"check": "guardrails/lowercase", "on_fail": "fix"}
     fixes = GuardrailSettings.model_validate({"input": [check], "output": [wheel]})

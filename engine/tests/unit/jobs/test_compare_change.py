@@ -198,9 +198,7 @@ def test_an_error_says_whose_it_is_and_leaves_no_report(here: Workspace) -> None
     assert not (here.build / "comparison").exists()
 
 
-def test_without_a_provider_s_key_nobody_is_asked(
-    here: Workspace, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_key_nobody_is_asked(here: Workspace, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     path = here.config / "providers.yaml"
     path.write_text(
         path.read_text()

@@ -162,9 +162,7 @@ def test_reproduce_says_what_ran_and_what_did_not(
     assert (workspace.state / "data.synced").read_text() == (workspace.root / "data.dvc").read_text()
 
 
-def test_a_stage_that_fails_is_named_with_its_own_words(
-    workspace: Workspace, pipeline_progress: PipelineProgress, dvc
-) -> None:
+def test_a_failed_stage_is_named_in_its_words(workspace: Workspace, pipeline_progress: PipelineProgress, dvc) -> None:
     dvc(DVC_FAILED, status=255)
     with pytest.raises(SluiceError) as caught:
         reproduce(workspace, pipeline_progress)
@@ -179,18 +177,14 @@ NOTE = "open('data.dvc', 'a').write('  nfiles: 9\\n')"
 
 
 @pytest.mark.parametrize(("status", "kept"), [(0, True), (255, False)])
-def test_a_new_version_of_the_data_is_noted_only_when_the_run_succeeds(
-    workspace: Workspace, pipeline_progress: PipelineProgress, dvc, status: int, kept: bool
-) -> None:
+def test_data_versions(workspace: Workspace, pipeline_progress: PipelineProgress, dvc, status: int, kept: bool) -> None:
     dvc(DVC_COLD, status=status, code=NOTE)
     with contextlib.nullcontext() if kept else pytest.raises(SluiceError):
         reproduce(workspace, pipeline_progress)
     assert ("nfiles: 9" in (workspace.root / "data.dvc").read_text()) == kept
 
 
-def test_an_interrupted_run_leaves_no_process(
-    workspace: Workspace, pipeline_progress: PipelineProgress, dvc, monkeypatch
-) -> None:
+def test_an_interrupt_ends_the_run(workspace: Workspace, pipeline_progress: PipelineProgress, dvc, monkeypatch) -> None:
     dvc(DVC_COLD, code="import time; time.sleep(60)")
     seen: list[int] = []
 
@@ -210,9 +204,7 @@ def test_an_interrupted_run_leaves_no_process(
     assert not records(workspace)
 
 
-def test_programs_are_those_of_this_environment_and_code_is_that_of_the_checkout(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_programs_are_ours_and_code_is_the_checkout_s(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     here = str(Path(sys.executable).parent)
     assert command("dvc", "repro") == [f"{here}/dvc", "repro"]
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
@@ -242,9 +234,7 @@ for number, line in enumerate(sys.stdin):
 """
 
 
-def test_a_checkout_is_asked_by_one_process_until_it_is_closed(
-    workspace: Workspace, pipeline_progress: PipelineProgress, dvc
-) -> None:
+def test_a_checkout_is_asked_by_one_process(workspace: Workspace, pipeline_progress: PipelineProgress, dvc) -> None:
     dvc(code=FOLLOWING)
     evaluator, answers = Evaluator(workspace, "--replay"), []
     for name in ("first", "second"):

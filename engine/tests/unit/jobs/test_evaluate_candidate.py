@@ -122,9 +122,7 @@ def test_the_champion_is_asked_what_it_was_not_asked_before(evaluate: Evaluate, 
     assert sides["champion"].turns == [order(20, 40)]
 
 
-def test_a_row_that_has_changed_is_asked_of_the_champion_too(
-    evaluate: Evaluate, champion: Path, sides: dict[str, Asked]
-) -> None:
+def test_the_champion_is_asked_a_changed_row_too(evaluate: Evaluate, champion: Path, sides: dict[str, Asked]) -> None:
     changed = order(0, 20)[3]
     before = [row.model_copy(update={"answers": ("else",)}) if row.id == changed else row for row in ROWS]
     write_rows(champion / "judging" / "eval.jsonl", before)
@@ -132,9 +130,7 @@ def test_a_row_that_has_changed_is_asked_of_the_champion_too(
     assert sides["champion"].turns == [[changed], order(20, 40)]
 
 
-def test_answers_that_other_metrics_scored_are_scored_by_those_of_today(
-    evaluate: Evaluate, champion: Path, workspace: Workspace
-) -> None:
+def test_answers_are_scored_by_today_s_metrics(evaluate: Evaluate, champion: Path, workspace: Workspace) -> None:
     stored = [scored(row, 0.25) for row in asking_order(ROWS)[:20]]
     write_jsonl(champion / "evaluation" / "cases.jsonl", stored)
     write_json(champion / "evaluation" / "summary.json", {"scored_by": "older metrics"})

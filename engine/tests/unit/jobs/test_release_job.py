@@ -75,9 +75,7 @@ def test_nothing_changed_leaves_the_record(walk: Walk, workspace: Workspace) -> 
 @pytest.mark.parametrize(
     ("options", "said"), [({"gate": False}, "refused by the gates"), ({"canary": "too slow"}, "stopped by the canary")]
 )
-def test_a_release_that_is_stopped_is_noted_and_the_champion_stays(
-    walk: Walk, workspace: Workspace, options: dict[str, Any], said: str
-) -> None:
+def test_a_stopped_release_is_noted(walk: Walk, workspace: Workspace, options: dict[str, Any], said: str) -> None:
     live = walk().manifest.id
     (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"GGUF another")
     arrival = walk(**options)

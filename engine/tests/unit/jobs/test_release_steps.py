@@ -167,9 +167,7 @@ def test_a_refused_gate_is_exit_code_3_is_noted_once_and_changes_nothing_else(ro
     assert "gate f1_holds: f1 is 0.1" in Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text()
 
 
-def test_only_what_a_release_is_made_of_or_deployed_by_is_a_reason(
-    road: Road, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_what_makes_or_deploys_a_release_is_a_reason(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
     road.whole()
     for name in ("docs/page.md", "engine/src/sluice/x.py", "k8s/base/rollout.yaml"):
         made = "false" if name == "docs/page.md" else "true"
@@ -232,9 +230,7 @@ def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: p
     assert road.run("release", "verify", live, "--judged-in", "production") == 0
 
 
-def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
-    road: Road, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rerun_revives_none(road: Road, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     road.whole()
     first = road.outputs()["release"]
     road.commit("config/service.yaml", "decline: Nobody knows.\n")

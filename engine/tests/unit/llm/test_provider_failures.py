@@ -42,9 +42,7 @@ def test_statuses(status: int, failure: FailureKind) -> None:
         ("", "Your input exceeds the context window of this model.", None),
     ],
 )
-def test_a_prompt_longer_than_the_context_is_a_kind_of_its_own(
-    detail: str, said: str, tokens: tuple[int, int] | None
-) -> None:
+def test_a_prompt_beyond_the_context_is_its_own_kind(detail: str, said: str, tokens: tuple[int, int] | None) -> None:
     found = by_status(400, detail, said=said)
     assert (found.failure, found.tokens) == (FailureKind.TOO_LONG, tokens)
     assert found.at("primary").tokens == tokens

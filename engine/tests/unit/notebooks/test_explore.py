@@ -104,9 +104,7 @@ def recorded_runs(checkout: Workspace) -> list[tuple[str, int]]:
 
 
 @pytest.mark.real
-def test_it_shows_trains_compares_and_promotes_only_when_told(
-    checkout: Workspace, session: Session, tmp_path: Path
-) -> None:
+def test_it_trains_compares_and_promotes_only_when_told(checkout: Workspace, session: Session, tmp_path: Path) -> None:
     write_trained(checkout.build)
     live, better = release(checkout, 0.4), release(checkout, 0.5)
     refused = release(checkout, 0.1, verdicts=[verdict(passed=False, reason="gate f1_holds: too low")])

@@ -20,6 +20,7 @@ from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import load_plan
 from starter_files import LOCUSTFILE, ROOT
+from unit.rehearsal.conftest import SpecFactory
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
@@ -76,9 +77,7 @@ def _nothing_left(state: Path) -> None:
         assert str(state) not in command, command
 
 
-def test_a_good_canary_walks_every_step_and_takes_all_visitors(
-    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
-) -> None:
+def test_a_good_canary_walks_every_step_and_takes_all_visitors(run: Run, stub: SpecFactory, tmp_path: Path) -> None:
     events: list[RehearsalProgress] = []
     only_in_cluster = "- pause: {}\n- analysis: {templates: [{templateName: budget, clusterScope: true}]}\n"
     result = run(stub("r-old"), stub("r-new"), TWO_STEPS + only_in_cluster, on_event=events.append)
@@ -116,8 +115,8 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
         (("--delay", "600"), ("canary_errors", "canary_latency")),  # no samples
     ],
 )
-def test_a_canary_that_does_not_answer_is_stopped_and_stable_s_visitors_see_no_failure(
-    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path, options: tuple[str, ...], said: tuple[str, str]
+def test_a_silent_canary(
+    run: Run, stub: SpecFactory, tmp_path: Path, options: tuple[str, ...], said: tuple[str, str]
 ) -> None:
     patience = 30 if "--delay" in options else 240  # in which stable answers
     result = run(stub("r-old"), stub("r-bad", *options), patience=patience)
@@ -127,9 +126,7 @@ def test_a_canary_that_does_not_answer_is_stopped_and_stable_s_visitors_see_no_f
     _nothing_left(tmp_path / "state")
 
 
-def test_a_canary_that_dies_at_start_leaves_stable_untouched(
-    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
-) -> None:
+def test_a_canary_that_dies_at_start_leaves_stable_untouched(run: Run, stub: SpecFactory, tmp_path: Path) -> None:
     result = run(stub("r-old"), stub("r-dead", "--die", "cannot load the model"))
     assert result.verdict == "failed"
     assert "canary r-dead ended with status 7" in result.reason
@@ -142,9 +139,7 @@ def test_a_canary_that_dies_at_start_leaves_stable_untouched(
     _nothing_left(tmp_path / "state")
 
 
-def test_a_canary_that_dies_on_the_way_is_stopped_at_once(
-    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
-) -> None:
+def test_a_canary_that_dies_on_the_way_is_stopped_at_once(run: Run, stub: SpecFactory, tmp_path: Path) -> None:
     def kill_it(event: RehearsalProgress) -> None:
         if event.text.startswith("watching") and event.news:
             record = next((tmp_path / "state" / "run").glob("canary-*.json"))
@@ -158,7 +153,7 @@ def test_a_canary_that_dies_on_the_way_is_stopped_at_once(
     assert result.traffic.failed_outside_canary == 0
 
 
-def test_without_stable_nothing_is_decided(run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path) -> None:
+def test_without_stable_nothing_is_decided(run: Run, stub: SpecFactory, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="stable r-old ended with status 7"):
         run(stub("r-old", "--die", "no disk"), stub("r-new"))
     assert not (tmp_path / "rehearsal.json").exists()
@@ -185,7 +180,7 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
     how: signal.Signals,
     tmp_path: Path,
     rollout_file: Callable[..., Path],
-    stub: Callable[..., ReleaseServiceSpec],
+    stub: SpecFactory,
     gates: Path,
     questions: Path,
 ) -> None:

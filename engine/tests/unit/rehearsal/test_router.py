@@ -1,22 +1,21 @@
 """The real Traefik in front of two stand-ins."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
+from sluice.rehearsal.services import ReleaseService, TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
+from unit.rehearsal.conftest import SpecFactory
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def services(
-    stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
-) -> Iterator[tuple[ReleaseService, ReleaseService]]:
+def services(stub: SpecFactory, tmp_path: Path) -> Iterator[tuple[ReleaseService, ReleaseService]]:
     stable, canary = (
         ReleaseService(role, stub(f"r-{role}", "--delay", "0"), state=tmp_path) for role in ("stable", "canary")
     )
@@ -52,9 +51,7 @@ def test_weights_hold_from_the_first_request_after_the_call(router: TraefikRoute
     assert [v.error for visits in asked for v in visits if v.error] == []
 
 
-def test_a_failure_is_charged_to_the_release_that_the_router_chose(
-    router: TraefikRouter, services: tuple[ReleaseService, ReleaseService]
-) -> None:
+def test_the_chosen_release_is_charged(router: TraefikRouter, services: tuple[ReleaseService, ReleaseService]) -> None:
     router.set_weight(50)
     services[1].stop()
     visits = _ask(router, 6)

@@ -84,7 +84,7 @@ def test_a_bringing_that_was_cut_off_goes_on(
 
 
 @pytest.mark.usefixtures("small_models")
-def test_a_release_is_found_by_its_commit_and_the_baseline_by_itself(
+def test_a_release_is_found_by_its_commit_or_as_baseline(
     workspace: Workspace, make: Make, store: ArtifactStore
 ) -> None:
     baseline, folder = make(adapter=None, verdicts=[])
@@ -144,9 +144,7 @@ def stored(place: Path) -> set[str]:
     return {path.name for path in (place / "sha256").iterdir()}
 
 
-def test_a_pushed_release_is_its_files_its_models_and_its_manifest(
-    release: Path, workspace: Workspace, place: Path, pushed: TransferResult
-) -> None:
+def test_a_pushed_release_is_complete(release: Path, workspace: Workspace, place: Path, pushed: TransferResult) -> None:
     models = {digest_of_file(path) for path in (workspace.cache / "models").glob("*/*")}
     assert len(models) == 3
     assert pushed.digest == digest_of_file(release / "release.json")
@@ -162,9 +160,7 @@ def test_a_release_is_fetched_by_its_manifest(
     assert digest_of_file(tmp_path / "release" / "release.json") == pushed.digest
 
 
-def test_a_second_fetch_moves_nothing_and_mends_what_was_changed(
-    pushed: TransferResult, store: ArtifactStore, pod: Workspace, tmp_path: Path
-) -> None:
+def test_a_second_fetch_mends(pushed: TransferResult, store: ArtifactStore, pod: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "release"
     fetch(pushed.digest, store, folder, pod)
     assert fetch(pushed.digest, store, folder, pod).moved == 0
@@ -188,9 +184,7 @@ def test_who_judges_gets_what_the_release_is_judged_by_and_no_model(
     assert fetch_folders(pushed.digest, store, folder, ["judging"]).moved == 0
 
 
-def test_a_release_without_what_is_asked_for_is_named(
-    pushed: TransferResult, store: ArtifactStore, tmp_path: Path
-) -> None:
+def test_a_release_without_what_is_asked_is_named(pushed: TransferResult, store: ArtifactStore, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=f"{pushed.manifest.id}: has no files in judgement") as caught:
         fetch_folders(pushed.digest, store, tmp_path / "release", ["judgement", "config"])
     assert "judging" in str(caught.value.remedy)

@@ -54,9 +54,7 @@ def test_promote_moves_alias_and_pointer_and_notes_it(workspace: Workspace, make
     assert len(events(workspace)) == 2
 
 
-def test_a_damaged_release_is_refused_before_anything_moves(
-    workspace: Workspace, make: Make, registry: Registry
-) -> None:
+def test_a_damaged_release_is_refused_before_any_move(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, folder = make()
     (folder / "adapter.gguf").write_bytes(b"other")
     with pytest.raises(SluiceError, match=r"adapter\.gguf"):
@@ -71,9 +69,7 @@ def test_a_release_that_a_gate_refused_is_never_promoted(workspace: Workspace, m
     assert (champion.champion_id(here(workspace)), registry.alias, events(workspace)) == (None, None, [])
 
 
-def test_what_was_live_may_come_back_though_it_was_judged_again_and_refused(
-    workspace: Workspace, make: Make, registry: Registry
-) -> None:
+def test_what_was_live_may_come_back_though_refused_since(workspace: Workspace, make: Make, registry: Registry) -> None:
     record = here(workspace)
     old, new = make(adapter=None)[0], make()[0]
     for release in (old, new):
@@ -90,9 +86,7 @@ def test_what_was_live_may_come_back_though_it_was_judged_again_and_refused(
 
 
 @pytest.mark.usefixtures("small_models")
-def test_a_newer_judgement_in_the_shared_store_is_seen_on_every_machine(
-    workspace: Workspace, make: Make, tmp_path: Path
-) -> None:
+def test_a_newer_judgement_in_the_store_is_seen_everywhere(workspace: Workspace, make: Make, tmp_path: Path) -> None:
     record = open_record(workspace, "staging", {"SLUICE_ARTEFACTS": str(tmp_path / "place")})
     manifest, folder = make()
     catalogue.add(record.store, workspace, folder, "0" * 40)
@@ -151,9 +145,7 @@ def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
     assert settle(workspace, here(workspace)) is None
 
 
-def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
-    workspace: Workspace, make: Make, registry: Registry
-) -> None:
+def test_an_intent_without_its_release_is_abandoned(workspace: Workspace, make: Make, registry: Registry) -> None:
     old, (new, folder) = make(adapter=None)[0], make()
     promote(workspace, here(workspace), old.id)
 
@@ -168,9 +160,7 @@ def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
     assert here(workspace).pending() is None
 
 
-def test_a_release_whose_promotion_has_begun_is_not_refused(
-    workspace: Workspace, make: Make, registry: Registry
-) -> None:
+def test_a_release_whose_promotion_began_is_not_refused(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, _ = make()
     registry.killed = "before"
     with pytest.raises(Killed):

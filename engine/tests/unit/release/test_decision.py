@@ -87,9 +87,7 @@ def refused(verdicts: Sequence[Verdict]) -> dict[str, str]:
         (6, 4, {"comparison_mrr", "comparison_ndcg_at_5"}),
     ],
 )
-def test_a_search_that_ranks_worse_is_refused_though_its_recall_passes(
-    tmp_path: Path, fallen: int, to: int, refusing: set[str]
-) -> None:
+def test_a_worse_ranking_is_refused_whatever_recall(tmp_path: Path, fallen: int, to: int, refusing: set[str]) -> None:
     base, head = asked(), asked(late=fallen, rank=to)
     assert refused(release(tmp_path, base, head)).keys() == refusing
     assert pull_request(base, head).passed == (not refusing)
@@ -213,9 +211,7 @@ def test_what_was_not_judged_fails_and_hides_what_follows_from_it() -> None:
 @pytest.mark.parametrize("head", [GOOD, GOOD | {"answer_key": 0.25}, GOOD | {"decline_accuracy": 0.0}])
 @pytest.mark.parametrize("cases", [5, 60])
 @pytest.mark.parametrize("reasons", [(), ("something was not asked",)])
-def test_verdicts_pass_exactly_when_the_comparison_does(
-    head: dict[str, float], cases: int, reasons: tuple[str, ...]
-) -> None:
+def test_verdicts_pass_iff_the_comparison_does(head: dict[str, float], cases: int, reasons: tuple[str, ...]) -> None:
     comparison = replace(found(head, cases), reasons=reasons)
     verdicts = verdicts_of(comparison, "quality")
     assert verdicts

@@ -96,9 +96,7 @@ def test_a_name_that_is_no_environment_is_refused(tmp_path: Path, name: str) -> 
         open_record(Workspace(tmp_path), name, {"SLUICE_ARTEFACTS": str(tmp_path)})
 
 
-def test_a_project_without_the_extra_for_registries_has_no_default_and_refuses_their_addresses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_registries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sluice.core.extras.extras", dict)
     assert shared_address({"GITHUB_ACTIONS": "true"}) == ""
     assert shared_address({"GITHUB_ACTIONS": "true", "SLUICE_ARTEFACTS": "s3://bucket"}) == "s3://bucket"

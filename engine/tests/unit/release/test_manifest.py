@@ -21,9 +21,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], name: str 
     (folder / name).write_text(json.dumps(document))
 
 
-def test_two_clones_that_build_the_same_have_one_release_id_whatever_they_measure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clones_that_build_the_same_have_one_release_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = miniature(tmp_path / "one"), miniature(tmp_path / "other")
     manifest, folder = release_of(one)
     summary = write_evaluation(other.build / "evaluation", f1=0.75) / "summary.json"

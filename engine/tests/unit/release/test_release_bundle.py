@@ -30,9 +30,7 @@ def ensured(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_it_opens_what_the_folder_holds_and_not_the_checkout(
-    workspace: Workspace, make: Make, ensured: list[str]
-) -> None:
+def test_it_opens_the_folder_and_not_the_checkout(workspace: Workspace, make: Make, ensured: list[str]) -> None:
     manifest, folder = make()
     (workspace.prompts / "answer.prompt.yml").write_text("edited since")
     bundle = release_bundle.open_bundle(folder, workspace)
@@ -46,9 +44,7 @@ def test_it_opens_what_the_folder_holds_and_not_the_checkout(
 
 
 @pytest.mark.usefixtures("ensured")
-def test_what_was_removed_is_left_out_of_the_settings_of_a_release(
-    workspace: Workspace, make: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_removed_settings_are_left_out(workspace: Workspace, make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     path = workspace.config / "service.yaml"
     service = load_settings(path, ServiceSettings)
     edit(path, "limits:\n", "limits:\n  connections: {max_open: 9}\n")
@@ -58,9 +54,7 @@ def test_what_was_removed_is_left_out_of_the_settings_of_a_release(
         load_settings(path, ServiceSettings)
 
 
-def test_a_changed_release_is_not_opened_and_no_model_is_asked_for(
-    workspace: Workspace, make: Make, ensured: list[str]
-) -> None:
+def test_a_changed_release_opens_no_model(workspace: Workspace, make: Make, ensured: list[str]) -> None:
     _, folder = make()
     (folder / "prompts/answer.prompt.yml").write_text("changed")
     (folder / "index/vectors.npy").unlink()

@@ -20,9 +20,7 @@ def left_over(workspace: Workspace) -> list[str]:
     return sorted(path.name for path in workspace.releases.iterdir() if path.name.startswith("."))
 
 
-def test_it_pins_what_serving_and_the_judges_of_its_canary_read_and_nothing_else(
-    workspace: Workspace, make: Make
-) -> None:
+def test_it_pins_what_serving_and_the_canary_s_judges_read_and_nothing_else(workspace: Workspace, make: Make) -> None:
     manifest, folder = make()
     assert folder == workspace.releases / manifest.id
     assert sorted(manifest.files) == [
@@ -145,9 +143,7 @@ def test_drafts_of_killed_processes_are_removed_and_those_of_living_ones_kept(wo
     assert alive.exists()
 
 
-def test_the_forms_of_the_adapter_that_extras_write_are_pinned_as_it_is(
-    workspace: Workspace, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_adapters_of_extras_are_pinned_too(workspace: Workspace, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_form(draft: Path, given: Workspace) -> None:
         assert given is workspace
         (draft / "peft").mkdir()

@@ -105,9 +105,7 @@ def test_a_file_that_is_not_whole_is_named_and_not_used(
 
 
 @pytest.mark.parametrize("rebuild", [True, False])
-def test_a_rebuild_and_a_project_without_a_starter_take_nothing(
-    tree: Workspace, monkeypatch: pytest.MonkeyPatch, rebuild: bool
-) -> None:
+def test_without_a_starter_nothing_is_taken(tree: Workspace, monkeypatch: pytest.MonkeyPatch, rebuild: bool) -> None:
     if rebuild:
         monkeypatch.setenv(REBUILD, "yes")
     else:

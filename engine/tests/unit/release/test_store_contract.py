@@ -25,9 +25,7 @@ def blob(tmp_path: Path) -> tuple[str, Path]:
     return digest_of_file(path), path
 
 
-def test_a_file_comes_back_and_what_is_not_there_is_named(
-    shared: StoreUnderTest, blob: tuple[str, Path], tmp_path: Path
-) -> None:
+def test_a_file_comes_back_or_is_named_missing(shared: StoreUnderTest, blob: tuple[str, Path], tmp_path: Path) -> None:
     digest, path = blob
     store, other = shared.open(), shared.open()
     assert not store.has(digest)
@@ -39,9 +37,7 @@ def test_a_file_comes_back_and_what_is_not_there_is_named(
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
 
 
-def test_two_who_put_the_same_file_at_once_leave_one_whole_file(
-    shared: StoreUnderTest, blob: tuple[str, Path], tmp_path: Path
-) -> None:
+def test_two_puts_at_once_leave_one_whole_file(shared: StoreUnderTest, blob: tuple[str, Path], tmp_path: Path) -> None:
     digest, path = blob
     start = Barrier(4)
 

@@ -81,9 +81,7 @@ def test_an_alias_that_somebody_moved_goes_back_to_the_live_release(
 
 
 @pytest.mark.usefixtures("server")
-def test_an_alias_that_the_record_does_not_own_is_an_error(
-    workspace: Workspace, pair: tuple[Manifest, Manifest], record: EnvironmentRecord
-) -> None:
+def test_a_stray_alias_fails(workspace: Workspace, pair: tuple[Manifest, Manifest], record: EnvironmentRecord) -> None:
     first, second = pair
     mlflow_registry.promote_aliases(workspace, first, record.alias)
     with pytest.raises(SluiceError, match="by the record nothing is live") as stopped:

@@ -47,9 +47,7 @@ def test_every_artefact_in_the_place_is_read_again(folder: Path, workspace: Work
     assert check_artifact_store(store, workspace, folder).result == "verified"
 
 
-def test_a_release_that_is_not_in_the_place_fails_and_without_a_place_nothing_is_verified(
-    folder: Path, workspace: Workspace, tmp_path: Path
-) -> None:
+def test_a_release_must_be_in_the_place_to_be_verified(folder: Path, workspace: Workspace, tmp_path: Path) -> None:
     assert check_artifact_store(open_artifact_store(str(tmp_path / "empty")), workspace, folder).result == "failed"
     assert check_artifact_store(None, workspace, folder).result == "not verified"
 
@@ -86,9 +84,7 @@ def test_an_attestation_is_asked_for_this_repository_and_this_workflow(folder: P
         ("sleep 60", "not verified", "no answer"),
     ],
 )
-def test_what_gh_does_not_say_yes_to_is_not_verified(
-    folder: Path, gh: Gh, script: str, result: str, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gh_says_no(folder: Path, gh: Gh, script: str, result: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "sleep" in script:
         monkeypatch.setattr(verification, "_SECONDS", 0.2)
     check = check_attestation(folder, GITHUB, gh=gh(f"exec {script}" if "sleep" in script else script))

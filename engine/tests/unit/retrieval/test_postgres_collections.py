@@ -25,6 +25,7 @@ from .conftest import OLD, Scattered, corpus
 
 pytestmark = pytest.mark.real
 Build = Callable[..., IndexInfo]
+Connection = psycopg.Connection[Any]
 
 LOADER = """
 import sys
@@ -43,9 +44,7 @@ def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
         yield opened
 
 
-def test_a_collection_is_loaded_once_and_holds_what_is_in_the_files(
-    connection: psycopg.Connection[Any], build: Build, tmp_path: Path
-) -> None:
+def test_a_collection_is_loaded_once_and_whole(connection: Connection, build: Build, tmp_path: Path) -> None:
     from pgvector.psycopg import register_vector
 
     info = build(corpus(5))
@@ -62,7 +61,7 @@ def test_a_collection_is_loaded_once_and_holds_what_is_in_the_files(
 
 
 def test_two_processes_at_once_load_it_once(
-    connection: psycopg.Connection[Any], database: str, build: Build, tmp_path: Path
+    connection: Connection, database: str, build: Build, tmp_path: Path
 ) -> None:
     info = build(corpus(3))
     argv = [sys.executable, "-c", LOADER, database, str(tmp_path / "index")]
@@ -94,9 +93,7 @@ def test_the_nearest_come_first_with_what_was_stored(stores: Stores, build: Buil
         assert found.similarity == pytest.approx(float(np.dot(question, text)), abs=1e-5), "it is the cosine"
 
 
-def test_collections_stand_beside_each_other_and_go_one_by_one(
-    connection: psycopg.Connection[Any], stores: Stores, build: Build, tmp_path: Path
-) -> None:
+def test_collections_go_one_by_one(connection: Connection, stores: Stores, build: Build, tmp_path: Path) -> None:
     first, second = build(corpus(5), out=tmp_path / "a").collection, build(corpus(6), out=tmp_path / "b").collection
     for name in ("a", "b"):
         ensure_collection(connection, tmp_path / name)
@@ -109,7 +106,7 @@ def test_collections_stand_beside_each_other_and_go_one_by_one(
 
 
 def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
-    connection: psycopg.Connection[Any], build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sluice.retrieval import postgres_collections
 

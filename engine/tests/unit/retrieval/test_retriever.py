@@ -67,9 +67,7 @@ class Fan:
     [(20, ["last", "d01", "d02"]), (60, ["d01", "d02", "d03"])],
     ids=["which is near", "but not one that is far"],
 )
-def test_a_rare_word_lifts_a_chunk_that_vectors_rank_last(
-    spec: Any, state: Path, tmp_path: Path, angle: int, found: list[str]
-) -> None:
+def test_a_rare_word_lifts_the_last_chunk(spec: Any, state: Path, tmp_path: Path, angle: int, found: list[str]) -> None:
     texts = {f"d{n:02}": f"Passage number {n}." for n in range(1, 20)}
     texts["last"] = f"Passage number {angle} names zqx4711."
     build_index(crowd(dict.fromkeys(texts), texts), Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]

@@ -77,9 +77,7 @@ async def until_waiting(app: Any, many: int) -> None:
             await asyncio.sleep(0.005)
 
 
-def test_beyond_places_and_line_it_is_503_at_once(
-    make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path
-) -> None:
+def test_beyond_places_and_line_it_is_503(make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path) -> None:
     async def play() -> None:
         app = make_app(gate=tmp_path / "gate", max_queued=3)
         admitted = [Call(app) for _ in range(5)]
@@ -139,9 +137,7 @@ def test_no_place_is_lost_when_those_in_the_line_give_up() -> None:
 
 
 @pytest.mark.parametrize(("stream", "status"), [(b"true", 200), (b"false", 499)])
-def test_a_caller_who_goes_takes_the_answer_along(
-    make_app: Callable[..., Any], traffic: TrafficState, stream: bytes, status: int
-) -> None:
+def test_a_gone_caller_ends_it(make_app: Callable[..., Any], traffic: TrafficState, stream: bytes, status: int) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
         call = Call(make_app(model=model), BODY[:-1] + b', "stream": ' + stream + b"}")

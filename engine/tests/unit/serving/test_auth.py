@@ -13,6 +13,7 @@ from sluice.serving.auth import KeyRing
 from support.serving.fakes import ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, OVERLAP, Client
 
+Clock = Callable[[float], None]
 QUESTION = {"messages": [{"role": "user", "content": OVERLAP}]}
 
 
@@ -22,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Moves the clock of auth.py on by so many seconds."""
     now = [1000.0]
 
@@ -85,9 +86,7 @@ def test_a_key_does_what_its_scopes_say(keyed: Callable[[], Client], path: Path)
     assert "'chat'" in refused.json()["error"]["message"]
 
 
-def test_the_tenant_of_the_key_reaches_the_search(
-    keyed: Callable[[], Client], path: Path, retriever: ScriptedRetriever
-) -> None:
+def test_the_key_s_tenant_is_searched(keyed: Callable[[], Client], path: Path, retriever: ScriptedRetriever) -> None:
     acme, nobody = add(path, tenant="acme"), add(path, "shared")
     client = keyed()
     client.chat(headers=bearer(acme))
@@ -98,9 +97,7 @@ def test_the_tenant_of_the_key_reaches_the_search(
     assert retriever.tenants == ["acme", None, "acme", None]
 
 
-def test_a_key_over_its_rate_waits_and_others_do_not(
-    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
-) -> None:
+def test_a_key_over_its_rate_waits(keyed: Callable[[], Client], path: Path, clock: Clock) -> None:
     slow, other = add(path, rate=2), add(path, "other")
     client = keyed()
     first = client.chat(headers=bearer(slow)).headers
@@ -116,9 +113,7 @@ def test_a_key_over_its_rate_waits_and_others_do_not(
     assert client.chat(headers=bearer(slow)).status_code == 200
 
 
-def test_a_change_of_the_file_takes_effect_while_requests_run(
-    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
-) -> None:
+def test_a_changed_file_takes_effect_while_requests_run(keyed: Callable[[], Client], path: Path, clock: Clock) -> None:
     first = add(path)
     client = keyed()
     assert client.chat(headers=bearer(first)).status_code == 200
@@ -131,7 +126,7 @@ def test_a_change_of_the_file_takes_effect_while_requests_run(
     assert client.chat(headers=bearer(second)).status_code == 401  # none in force is not the same as none asked for
 
 
-def test_a_mounted_secret_changes_by_its_link(path: Path, tmp_path: Path, clock: Callable[[float], None]) -> None:
+def test_a_mounted_secret_changes_by_its_link(path: Path, tmp_path: Path, clock: Clock) -> None:
     """Kubernetes puts a new folder in place and moves one link; file times may be equal."""
     for version in ("one", "two"):
         (tmp_path / version).mkdir()
@@ -152,9 +147,7 @@ def test_a_mounted_secret_changes_by_its_link(path: Path, tmp_path: Path, clock:
 
 
 @pytest.mark.parametrize("harm", ["broken", "gone"])
-def test_a_file_that_breaks_leaves_the_keys_in_force(
-    path: Path, clock: Callable[[float], None], caplog: pytest.LogCaptureFixture, harm: str
-) -> None:
+def test_a_broken_file_keeps_the_keys(path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, harm: str) -> None:
     secret = add(path)
     ring = KeyRing(path)
     whole = path.read_bytes()
@@ -177,9 +170,7 @@ def test_a_file_that_breaks_leaves_the_keys_in_force(
     assert not ring.find(secret)
 
 
-def test_a_file_that_appears_closes_the_service(
-    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
-) -> None:
+def test_a_new_file_closes_the_service(keyed: Callable[[], Client], path: Path, clock: Clock) -> None:
     client = keyed()
     assert client.chat().status_code == 200
     secret = add(path)
@@ -226,9 +217,7 @@ def test_any_name_of_this_machine_is_answered(keyless: Client, host: str) -> Non
     ],
 )
 @pytest.mark.parametrize("place", [CHAT, "/version"])
-def test_a_name_from_elsewhere_is_refused_on_every_path(
-    keyless: Client, chat: ScriptedChat, host: str, place: str
-) -> None:
+def test_a_foreign_name_is_refused_on_every_path(keyless: Client, chat: ScriptedChat, host: str, place: str) -> None:
     """A name that leads here, though its owner is somebody else: his page could read the answers."""
     method = "POST" if place == CHAT else "GET"
     response = keyless.send(method, place, json=QUESTION if place == CHAT else None, headers={"host": host})
@@ -306,9 +295,7 @@ def test_no_method_goes_around_the_key(guarded: Client, chat: ScriptedChat, meth
 
 
 @pytest.mark.parametrize("headers", OVERRIDES)
-def test_no_header_stands_for_the_key(
-    guarded: Client, chat: ScriptedChat, secret: str, headers: dict[str, str]
-) -> None:
+def test_no_header_replaces_the_key(guarded: Client, chat: ScriptedChat, secret: str, headers: dict[str, str]) -> None:
     told = {name: value.replace("KEY", secret) for name, value in headers.items()}
     for place in CLOSED:
         assert closed(guarded, "POST" if place == CHAT else "GET", place, told)

@@ -164,9 +164,7 @@ def test_links_that_a_passage_states_leave_and_no_others(guards: Guards) -> None
         ("a handbook (a.md)", "structure", None),
     ],
 )
-def test_a_citation_opens_the_page_at_its_heading(
-    guards: Guards, tmp_path: Path, source: str, chunker: Any, address: str | None
-) -> None:
+def test_a_citation_s_address(guards: Guards, tmp_path: Path, source: str, chunker: Any, address: str | None) -> None:
     text = f"# Harbour\n\n## `Opens`, when?\n\nOn Monday.\n\n## Opens when\n\n{ANSWER}\n\n## Later\n\nNo."
     document = Document(id="harbour", title="Harbour", licence="CC0-1.0", source=source, text=text)
     write_json(tmp_path / PAGES, pages_of([document], ChunkerSettings(name=chunker)))

@@ -58,9 +58,7 @@ def generator(services: Services) -> Any:  # noqa: ARG001 - it needs none
 
 
 @pytest.mark.parametrize("build", [plain_chain, graph, function, generator])
-def test_an_application_of_another_form_is_answered_and_guarded(
-    build: Build, run_build: RunBuild, guards: Guards
-) -> None:
+def test_an_application_of_any_form_is_answered_and_guarded(build: Build, run_build: RunBuild, guards: Guards) -> None:
     runner = run_build(build, REPLIES, guards=guards)
     pieces, found = stream(runner)
     assert ("".join(pieces), found.text, found.declined) == ("64 tokens", "64 tokens", False)

@@ -60,9 +60,7 @@ def test_the_id_of_an_answer_is_taken_as_it_is(client: Client, folder: Path) -> 
     assert (second["trace_id"], second["score"], second["comment"]) == (trace, 0.5, "")
 
 
-def test_the_trace_of_an_answer_is_taken_where_it_was_given(
-    make_client: Callable[..., Client], folder: Path, tmp_path: Path
-) -> None:
+def test_the_trace_is_taken_of_its_tenant(make_client: Callable[..., Client], folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     secrets = [add_key(path, name, tenant=name, scopes=["chat", "feedback"], rate=60) for name in ("acme", "rival")]
     ours, theirs = ({"authorization": f"Bearer {secret}"} for secret in secrets)
@@ -85,9 +83,7 @@ def test_the_trace_of_an_answer_is_taken_where_it_was_given(
         {"trace_id": id_of(signing=b"another service")},
     ],
 )
-def test_weakness_6_an_id_that_no_answer_had_is_refused_and_counts_nowhere(
-    client: Client, folder: Path, forged: dict[str, Any]
-) -> None:
+def test_weakness_6_a_forged_id_is_refused_uncounted(client: Client, folder: Path, forged: dict[str, Any]) -> None:
     response = send(client, **forged)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_answer")
     assert not folder.exists()
@@ -112,9 +108,7 @@ def test_weakness_6_a_key_scores_an_answer_once_and_may_correct_it_twice(client:
     assert [(one.rpartition(" ")[2], 'mark="bad"' in one) for one in counted] == [("2.0", True)]
 
 
-def test_what_other_replicas_answered_is_taken_by_the_secret_of_the_key_file(
-    make_client: Callable[..., Client], folder: Path, tmp_path: Path
-) -> None:
+def test_another_replica_s_answer_is_taken(make_client: Callable[..., Client], folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     secret = add_key(path, "web", tenant="acme", scopes=["chat", "feedback"], rate=60)
     other = add_key(path, "other", tenant="rival", scopes=["chat", "feedback"], rate=60)
@@ -150,9 +144,7 @@ def test_what_is_refused(client: Client, folder: Path, fields: dict[str, Any], p
     assert not folder.exists()
 
 
-def test_a_disk_that_does_not_take_it_is_503_and_the_chat_goes_on(
-    client: Client, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_disk_is_503_and_chat_goes_on(client: Client, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder.write_text("a file where the folder should be")
     response = send(client)
     assert (response.status_code, response.json()["error"]["code"]) == (503, "feedback_unavailable")

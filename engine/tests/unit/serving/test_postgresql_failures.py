@@ -134,9 +134,7 @@ def test_a_server_that_hangs_does_not_use_up_the_threads(service: Service, proxy
 
 
 @pytest.mark.parametrize("mode", ["refuse", "reset", "hang", "garbage"])
-def test_postgresql_in_trouble_at_the_start_is_told(
-    proxy: Proxy, index: Path, stores: Stores, tmp_path: Path, mode: str
-) -> None:
+def test_trouble_at_the_start_is_told(proxy: Proxy, index: Path, stores: Stores, tmp_path: Path, mode: str) -> None:
     proxy.mode = mode
     with (
         pytest.raises(SluiceError, match=r"config/stores.yaml: store 'x' cannot be reached"),

@@ -147,18 +147,14 @@ def loads(monkeypatch: pytest.MonkeyPatch, **by_extra: Any) -> None:
     monkeypatch.setattr(runtime, "hooks", lambda occasion: {"guard_model": by_extra}[occasion])
 
 
-def test_the_guard_model_is_loaded_by_the_extra_that_trains_it(
-    needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_guard_model_is_loaded_by_its_extra(needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     model, loaded = FakeGuardModel(), []
     loads(monkeypatch, guard=lambda path: loaded.append(path) or model)
     assert open_guards(needing, NO_EMBEDDER)._input._resources.model is model
     assert loaded == [needing.guard]
 
 
-def test_a_release_whose_guard_model_is_gone_or_another_s_does_not_start(
-    needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_or_foreign_guard_model_is_told(needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     loads(monkeypatch, guard=lambda _: FakeGuardModel())
     with pytest.raises(SluiceError, match="the release has none"):
         open_guards(dataclasses.replace(needing, guard=None), NO_EMBEDDER)
@@ -167,9 +163,7 @@ def test_a_release_whose_guard_model_is_gone_or_another_s_does_not_start(
         open_guards(needing, NO_EMBEDDER)
 
 
-def test_a_check_that_needs_the_model_of_an_extra_that_was_left_out_is_named(
-    needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_whose_extra_was_left_out_is_named(needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     loads(monkeypatch)
     with pytest.raises(SluiceError, match="has left the extra `guard` out") as caught:
         open_guards(needing, NO_EMBEDDER)

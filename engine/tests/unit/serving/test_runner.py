@@ -27,9 +27,7 @@ def ask(chain: ApplicationRunner, question: str) -> Answer:
     return asyncio.run(chain.answer(user(question)))
 
 
-def test_the_model_gets_the_rendered_prompt_and_its_parameters(
-    chain: ApplicationRunner, chat: ScriptedChat, retriever: ScriptedRetriever
-) -> None:
+def test_the_model_gets_the_prompt(chain: ApplicationRunner, chat: ScriptedChat, retriever: ScriptedRetriever) -> None:
     ask(chain, OVERLAP)
     assert retriever.asked == [(OVERLAP, 3)]
     (call,) = chat.calls
@@ -55,9 +53,7 @@ def test_distant_passages_are_declined_without_the_model(chain: ApplicationRunne
         ("the handbook does not say!\n\n1. 64 tokens.", ["64 tokens"]),
     ],
 )
-def test_a_decline_by_the_model_is_known_by_its_words(
-    bundle: ReleaseBundle, guards: Guards, said: str, cited: list[str]
-) -> None:
+def test_the_model_s_decline_is_recognized(bundle: ReleaseBundle, guards: Guards, said: str, cited: list[str]) -> None:
     found = [hit(f"Overlap is 64 tokens. {DECLINE}")]
     chat = ScriptedChat(script={"overlap": said})
     answer = ask(ApplicationRunner(bundle, chat, ScriptedRetriever({OVERLAP: found}), guards), OVERLAP)
@@ -66,9 +62,7 @@ def test_a_decline_by_the_model_is_known_by_its_words(
     assert answer.usage.prompt_tokens == 11
 
 
-def test_a_question_is_checked_with_the_turns_before_it(
-    bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever
-) -> None:
+def test_earlier_turns_are_checked_too(bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever) -> None:
     class Watching(NoChecks):
         async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
             seen.append((text, earlier))
@@ -147,9 +141,7 @@ def _prompted(bundle: ReleaseBundle, content: str, *variables: str) -> ReleaseBu
     return dataclasses.replace(bundle, prompts={**bundle.prompts, "answer": changed})
 
 
-def test_a_prompt_may_do_without_passages_and_decline(
-    bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever, guards: Guards
-) -> None:
+def test_a_bare_prompt(bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever, guards: Guards) -> None:
     bare = _prompted(bundle, "{{question}}", "question")
     assert ask(ApplicationRunner(bare, chat, retriever, guards), OVERLAP).text == "64 tokens"
     assert chat.calls[0]["messages"] == [("user", OVERLAP)]

@@ -118,9 +118,7 @@ def test_with_keys_other_addresses_are_served(bundle: ReleaseBundle, tmp_path: P
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "example.org"])
-def test_other_addresses_than_loopback_are_refused_without_keys(
-    bundle: ReleaseBundle, tmp_path: Path, host: str
-) -> None:
+def test_other_addresses_are_refused_without_keys(bundle: ReleaseBundle, tmp_path: Path, host: str) -> None:
     for keyless in (False, True):
         with pytest.raises(SluiceError, match=r"keys") as raised:
             serve(bundle, host, free_port(), stores=STORES, state=tmp_path, keyless=keyless)
@@ -137,9 +135,7 @@ def test_a_taken_port_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"])
-def test_no_text_goes_to_langsmith(
-    bundle: ReleaseBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_langsmith_is_off(bundle: ReleaseBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "true")
     with pytest.raises(SluiceError, match="no fault 'slow'"):
         serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
@@ -187,9 +183,7 @@ def test_no_stream_is_cut(start: Callable[..., Service], tmp_path: Path) -> None
 openai = Library("openai")
 
 
-def test_the_openai_library_reads_answers_streams_models_and_errors(
-    start: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_the_openai_library_reads_every_reply(start: Callable[..., Service], tmp_path: Path) -> None:
     secret = add_key(tmp_path / "keys.json", "tests", tenant=None, scopes=["chat", "feedback"], rate=600)
     service = start(FAST, f"state={str(tmp_path)!r}")
     http_client = httpx.Client(trust_env=False, timeout=240)

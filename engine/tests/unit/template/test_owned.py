@@ -68,9 +68,7 @@ def test_an_adopted_file_is_free_but_nothing_in_the_engine_is(fork: Fork, capsys
     assert f"{METRIC}: changed" in check()
 
 
-def test_in_the_template_an_edit_is_normal_and_the_lists_follow(
-    fork: Fork, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lists_follow_edits(fork: Fork, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(fork.template.root)
     assert check() == ""
     (fork.template.root / METRIC).write_text("A = 2\n")

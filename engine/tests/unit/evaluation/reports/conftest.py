@@ -11,6 +11,7 @@ from unit.evaluation.asking import METRICS, POLICY, ask, changed
 DECIDING = ("f1", "decline_accuracy", "json_schema")
 FEWER = POLICY.model_copy(update={"resamples": 1000, "metrics": {name: POLICY.metrics[name] for name in DECIDING}})
 Comparing = Callable[[list[dict[str, Any]], list[dict[str, Any]]], Comparison]
+Sides = tuple[ComparedVersion, ComparedVersion]
 
 # What a model may write to get out of a table, to call people, and to load or run something.
 HOSTILE = (
@@ -54,7 +55,7 @@ def hostile(comparing: Comparing) -> Comparison:
 
 
 @pytest.fixture
-def sides() -> tuple[ComparedVersion, ComparedVersion]:
+def sides() -> Sides:
     prompts, models = {"answer": "a" * 64}, {"chat": "c" * 64}
     base = ComparedVersion("base", "main", "1" * 40, prompts=prompts, data="d" * 64, models=models, cost=0.05)
     head = ComparedVersion(

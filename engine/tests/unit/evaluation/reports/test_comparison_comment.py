@@ -9,7 +9,7 @@ from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports.comparison_comment import LIMIT, write_comment
 from sluice.evaluation.reports.phrasing import ComparedVersion
 from unit.evaluation.asking import ask
-from unit.evaluation.reports.conftest import HOSTILE, Comparing
+from unit.evaluation.reports.conftest import HOSTILE, Comparing, Sides
 
 ALLOWED = {"code", "br", "details", "summary", "pre", "del", "ins"}
 
@@ -48,9 +48,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
-def test_it_says_first_what_matters(
-    worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], prompts: list[dict[str, Any]]
-) -> None:
+def test_it_says_first_what_matters(worse: Comparison, sides: Sides, prompts: list[dict[str, Any]]) -> None:
     text = write_comment(worse, *sides, prompts[:1])
     lines = text.splitlines()
     assert lines[0] == "## ✕ Worse: decline&#95;accuracy"
@@ -85,7 +83,7 @@ def test_it_says_first_what_matters(
     assert temperature in lines
 
 
-def test_foreign_text_stays_text(hostile: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
+def test_foreign_text_stays_text(hostile: Comparison, sides: Sides) -> None:
     base, _ = sides
     strange = ComparedVersion("head", HOSTILE, prompts={HOSTILE: HOSTILE})
     piece = {"base_role": HOSTILE, "head_role": HOSTILE, "pieces": [["-", HOSTILE], ["+", HOSTILE * 2]]}
@@ -100,9 +98,7 @@ def test_foreign_text_stays_text(hostile: Comparison, sides: tuple[ComparedVersi
     text.encode()
 
 
-def test_it_stays_below_the_limit_whatever_comes(
-    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
-) -> None:
+def test_it_stays_below_the_limit(comparing: Comparing, sides: Sides) -> None:
     answer = "字|" * 5_000  # a sign of several bytes, and one that is escaped
 
     def long(records: list[dict[str, Any]], f1: float) -> list[dict[str, Any]]:
@@ -139,9 +135,7 @@ def scored(f1: dict[str, float]) -> list[dict[str, Any]]:
     return [one | {"answer": f"f1 is {scores[one['id']]}", "scores": {"f1": scores[one["id"]]}} for one in records]
 
 
-def test_the_three_worst_and_the_three_best_come_with_both_answers(
-    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
-) -> None:
+def test_the_three_worst_and_the_three_best_come_with_both_answers(comparing: Comparing, sides: Sides) -> None:
     ids = [one["id"] for one in scored({})]
     base = scored(dict(zip(ids[:8], (0.9, 0.9, 0.9, 0.9, 0.1, 0.2, 0.3, 0.4), strict=True)))
     head = scored(dict(zip(ids[:8], (0.3, 0.2, 0.1, 0.4, 0.8, 0.8, 0.8, 0.8), strict=True)))

@@ -11,16 +11,16 @@ import pytest
 
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports.comparison_page import COMMENT, JSON, PAGE, page, write_reports
-from sluice.evaluation.reports.phrasing import ComparedVersion, in_the_terminal
+from sluice.evaluation.reports.phrasing import in_the_terminal
 from unit.evaluation.asking import ask, changed
-from unit.evaluation.reports.conftest import Comparing
+from unit.evaluation.reports.conftest import Comparing, Sides
 from unit.serving.browser import Browser
 
 SHOTS = Path(__file__).parents[5] / "build" / "browser"
 
 
 def test_three_files_in_one_folder(
-    worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], prompts: list[dict[str, Any]], tmp_path: Path
+    worse: Comparison, sides: Sides, prompts: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     write_reports(tmp_path / "out", worse, *sides, prompts)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {COMMENT, PAGE, JSON}
@@ -31,9 +31,7 @@ def test_three_files_in_one_folder(
     assert document["cases"][0].keys() == {"id", "status", "tags", "fixed", "broken", "changes"}
 
 
-def test_the_page_allows_its_own_script_and_nothing_else(
-    hostile: Comparison, sides: tuple[ComparedVersion, ComparedVersion]
-) -> None:
+def test_the_page_allows_its_own_script_and_nothing_else(hostile: Comparison, sides: Sides) -> None:
     html = page(hostile, *sides)
     html.encode()
     assert re.search(r"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-[\w+/=]{44}'", html)
@@ -62,11 +60,7 @@ def first(browser: Browser, selector: str) -> str:
 
 @pytest.mark.real
 def test_cases_are_found_and_opened_by_keyboard(
-    browser: Browser,
-    comparing: Comparing,
-    sides: tuple[ComparedVersion, ComparedVersion],
-    prompts: list[dict[str, Any]],
-    tmp_path: Path,
+    browser: Browser, comparing: Comparing, sides: Sides, prompts: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     base = changed(ask(seed=1), "q100", answer="Chunks share 64 tokens, mostly.", passages=["They share 64 tokens."])
     base = changed(base, "q100", scores={"f1": 1.0}, retrieved=["chunking"], citations=["chunking"])
@@ -127,9 +121,7 @@ def test_cases_are_found_and_opened_by_keyboard(
 
 
 @pytest.mark.real
-def test_foreign_text_runs_nothing(
-    browser: Browser, hostile: Comparison, sides: tuple[ComparedVersion, ComparedVersion], tmp_path: Path
-) -> None:
+def test_foreign_text_runs_nothing(browser: Browser, hostile: Comparison, sides: Sides, tmp_path: Path) -> None:
     (tmp_path / PAGE).write_text(page(hostile, *sides))
     browser.open((tmp_path / PAGE).as_uri())
     browser.js("for (const one of document.querySelectorAll('#cases details')) one.open = true; null")
@@ -141,9 +133,7 @@ def test_foreign_text_runs_nothing(
 WHY = "Stopped after 34 of 270 cases: worse is decided (f1)."
 
 
-def test_every_report_says_why_no_more_was_asked_and_warns(
-    worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], tmp_path: Path
-) -> None:
+def test_every_report_says_why_no_more_was_asked_and_warns(worse: Comparison, sides: Sides, tmp_path: Path) -> None:
     stopped = replace(worse, asked=34, planned=270, stopped=WHY, warnings=("Warning: gate floor: f1 is 0.1",))
     for comparison, times in ((stopped, 1), (worse, 0)):
         write_reports(tmp_path, comparison, *sides)

@@ -89,9 +89,7 @@ def test_a_sink_that_stands_still_costs_spans_and_no_time(batches_of: Callable[[
         (ZeroDivisionError(), {"failed": 2}),
     ],
 )
-def test_what_is_not_delivered_is_counted_and_the_rest_goes_on(
-    batches_of: Callable[[int], None], error: Exception, lost: dict[str, int]
-) -> None:
+def test_what_is_lost_is_counted(batches_of: Callable[[int], None], error: Exception, lost: dict[str, int]) -> None:
     batches_of(2)
     sink = Sink(error, times=1)
     queue = sink.queue()

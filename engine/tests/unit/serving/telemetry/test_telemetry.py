@@ -100,9 +100,7 @@ def test_a_collector_that_hangs_does_not_hold_the_process(collector: Collector) 
         assert service.process.wait(240) == 0
 
 
-def test_after_a_run_with_seeded_data_nothing_of_it_is_on_disk(
-    bundle: ReleaseBundle, guards: Guards, tmp_path: Path
-) -> None:
+def test_after_a_run_with_seeded_data_none_is_on_disk(bundle: ReleaseBundle, guards: Guards, tmp_path: Path) -> None:
     serve_people(tmp_path, bundle, guards)
     spooled = "".join(path.read_text() for path in (tmp_path / ".sluice" / "traces").iterdir())
     assert spooled.count("[redacted: ") >= MANY  # contents are there, without what is personal
