@@ -9,7 +9,7 @@ import yaml
 from sluice.cli import app
 from sluice.cluster.manifests import parse, render
 from sluice.cluster.release_overlay import LOAD
-from sluice.release.gates import Gate, load_gates
+from sluice.release.gates import load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
 from sluice.rollout.analysis_templates import limits_of
 from starter_files import GATES as STARTER_GATES
@@ -25,9 +25,7 @@ ANALYSIS = {
 }
 PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spec"]["metrics"][0]["provider"]]
 JOBS = sorted(set(ANALYSIS) - set(PROMETHEUS))
-GATES: dict[str, Gate] = {
-    gate.name.replace("_", "-"): gate for gate in load_gates(STARTER_GATES) if gate.stage == "analysis"
-}
+GATES = {gate.name.replace("_", "-"): gate for gate in load_gates(STARTER_GATES) if gate.stage == "analysis"}
 SCORES = {"feedback-score", "ab-preference"}  # of users, in a step of their own
 OPERATOR = {"at_least": ">=", "at_most": "<="}
 
@@ -39,9 +37,7 @@ def _read(path: Path) -> Any:
 def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
     assert sorted(GATES) == sorted(PROMETHEUS), "each gate of the stage has a template, and each template a gate"
     for name, wanted in limits_of(list(GATES.values())).items():
-        given = {
-            arg: value for arg, value in argo_metric.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")
-        }
+        given = {arg: one for arg, one in argo_metric.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")}
         assert given == wanted, "the defaults are the starter's limits"
 
 

@@ -21,9 +21,7 @@ def imports(folder: Path) -> Iterator[tuple[str, str, str]]:
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sluice":
                 yield from ((file.name, str(node.module), alias.name) for alias in node.names)
             elif isinstance(node, ast.Import):
-                yield from (
-                    (file.name, alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "sluice"
-                )
+                yield from ((file.name, one.name, "") for one in node.names if one.name.partition(".")[0] == "sluice")
 
 
 @pytest.mark.parametrize("folder", ["src/assistant", "tests", "loadtest"])

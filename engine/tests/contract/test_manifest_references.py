@@ -10,9 +10,7 @@ from sluice.cli import app
 from sluice.cluster.manifests import Manifest, as_builtin, place, pods
 from support.kubernetes.manifests import OVERLAYS, ROOT, combinations, combined, overlay
 
-EVERYTHING = pytest.mark.parametrize(
-    "names", [*((name,) for name in OVERLAYS), *combinations()], ids=lambda names: "+".join(names)
-)
+EVERYTHING = pytest.mark.parametrize("names", [*((name,) for name in OVERLAYS), *combinations()], ids="+".join)
 # Made by an operator, with the labels and ports that its documentation names.
 OPERATED = {"cnpg.io/cluster"}
 # In each namespace by kube-controller-manager, since Kubernetes 1.21 (rootcacertpublisher: RootCACertConfigMapName).

@@ -58,9 +58,7 @@ def test_visitors_by_tls_are_led_as_others_or_the_overlay_is_refused(name: str) 
 def test_an_overlay_validates_and_renders_to_what_is_kept(name: str) -> None:
     validate(overlay(name), SCHEMAS)
     kept = ROOT / "engine" / "tests" / "golden" / "k8s" / f"{name}.yaml"
-    assert overlay_text(name) == kept.read_text(), (
-        "look at the difference; then engine/scripts/write_golden_manifests.py"
-    )
+    assert overlay_text(name) == kept.read_text(), "see the difference; then engine/scripts/write_golden_manifests.py"
 
 
 @pytest.mark.parametrize("kubernetes", VERSIONS)

@@ -141,9 +141,7 @@ def test_every_page_of_the_engine_is_in_its_index(root: Path, tracked: list[str]
     for folder in ("engine/docs", "engine/docs/decisions"):
         index = {target.partition("#")[0] for target in _LINK.findall((root / folder / "README.md").read_text())}
         below = "" if folder.endswith("decisions") else "(?:reference/)?"
-        here = {
-            name.removeprefix(f"{folder}/") for name in tracked if re.fullmatch(rf"{folder}/{below}[\w-]+\.md", name)
-        }
+        here = {one.removeprefix(f"{folder}/") for one in tracked if re.fullmatch(rf"{folder}/{below}[\w-]+\.md", one)}
         assert here - {"README.md"} <= index, folder
 
 

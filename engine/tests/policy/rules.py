@@ -30,9 +30,7 @@ _PINNED = re.compile(r"uses: ([\w.-]+(?:/[\w.-]+)+)@([0-9a-f]{40})\s+# (v\d[\d.]
 def faults_of_rules(repository: Repository) -> list[str]:
     found: list[str] = []
     for file in repository.workflows:
-        found += [
-            f"{file.name}: {what}" for rule in (_head, _triggers, _concurrency, _aggregate) for what in rule(file)
-        ]
+        found += [f"{file.name}: {why}" for rule in (_head, _triggers, _concurrency, _aggregate) for why in rule(file)]
         for name, job in file.jobs.items():
             found += [f"{file.name} {name}: {what}" for what in _job(job)]
     for _, where, step, _ in repository.steps():

@@ -13,9 +13,7 @@ import pytest
 CHECKOV = Path(sys.prefix) / "scan" / "bin" / "checkov"
 MARKS = [
     pytest.mark.real,
-    pytest.mark.skipif(
-        not CHECKOV.exists() and not os.environ.get("CI"), reason="checkov is not installed: `make test` installs it"
-    ),
+    pytest.mark.skipif(not CHECKOV.exists() and not os.environ.get("CI"), reason="checkov is missing: run `make test`"),
 ]
 
 

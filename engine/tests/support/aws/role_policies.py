@@ -168,9 +168,7 @@ def _list(value: Any) -> list[str]:
 
 def asked() -> list[tuple[str, str, dict[str, str]]]:
     """Return the needs of the requests since the last `REQUESTS.clear()`."""
-    return [
-        need for service, call, params in REQUESTS if call not in _OF_TESTS for need in needs(service, call, params)
-    ]
+    return [need for service, call, given in REQUESTS if call not in _OF_TESTS for need in needs(service, call, given)]
 
 
 def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, dict[str, str]]], *managed: str) -> None:

@@ -68,9 +68,7 @@ class WordEmbedder:
     that a right one and a wrong one differ by nothing but what is stored."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.array(
-            [np.sum([self._word(word) for word in _WORD.findall(f"{text} .x".lower())], 0) for text in texts]
-        )
+        rows = np.array([np.sum([self._word(word) for word in _WORD.findall(f"{one} .x".lower())], 0) for one in texts])
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
     @staticmethod

@@ -55,9 +55,7 @@ def test_the_comment_follows_the_change(workspace: Workspace, summary: Path, tol
     assert status == 3
     assert "Worse: decline" in out
     assert "the verdict is: worse" in err
-    assert re.search(
-        r"^::warning file=prompts/a%2Cb.yml,line=7,title=\d+ cases got worse::\S+: .+%0A", out, re.MULTILINE
-    )
+    assert re.search(r"^::warning file=prompts/a%2Cb.yml,line=7,title=\d+ cases got worse::\S+: .+%0A", out, re.M)
     assert "Worse: decline" in summary.read_text()
     assert "Worse: decline" in comment(workspace)
     status, out, _ = told(compared())

@@ -158,9 +158,7 @@ watch_parent(every=0.02, again=0.1, last=15)  # time to write, whatever else the
 print("ready", flush=True)
 time.sleep(60)
 """
-PARENT_OF_DEAF = (
-    "import subprocess, sys; child = subprocess.Popen(sys.argv[1:]); print(child.pid, flush=True); child.wait()"
-)
+PARENT_OF_DEAF = "import subprocess, sys; c = subprocess.Popen(sys.argv[1:]); print(c.pid, flush=True); c.wait()"
 
 
 def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: Path) -> None:

@@ -13,15 +13,11 @@ Spoil = Literal[
 ]
 
 
+SCORES = ("f1", "exact_match", "groundedness", "decline_accuracy", "citation_correctness")
+ASSERTIONS = ("same_language", "json_schema", "not_contains")
 METRICS = (
-    NamedMeasure("f1"),
-    NamedMeasure("exact_match"),
-    NamedMeasure("groundedness"),
-    NamedMeasure("decline_accuracy"),
-    NamedMeasure("citation_correctness"),
-    NamedMeasure("same_language", aggregate="share"),
-    NamedMeasure("json_schema", aggregate="share"),
-    NamedMeasure("not_contains", aggregate="share"),
+    *(NamedMeasure(name) for name in SCORES),
+    *(NamedMeasure(name, aggregate="share") for name in ASSERTIONS),
     NamedMeasure("answer_words", "words", "lower"),
     NamedMeasure("tokens", "tokens", "lower"),
     NamedMeasure("latency_p50_ms", "ms", "lower", "p50"),
@@ -37,12 +33,9 @@ POLICY = ComparisonPolicy.model_validate(
         "slices": {"minimum_cases": 20, "at_most": 12},
         "metrics": {
             "f1": {"decides": "always", "smallest": 0.02},
-            "groundedness": {"decides": "when_asked", "smallest": 0.03},
             "decline_accuracy": {"decides": "always", "smallest": 0.05},
             "citation_correctness": {"decides": "always", "smallest": 0.03},
-            "same_language": {"decides": "when_asked", "smallest": 0.03},
-            "json_schema": {"decides": "when_asked", "smallest": 0.03},
-            "not_contains": {"decides": "when_asked", "smallest": 0.03},
+            **{name: {"decides": "when_asked", "smallest": 0.03} for name in ("groundedness", *ASSERTIONS)},
             "answer_words": {"decides": "when_asked", "smallest_ratio": 0.2},
             "consistency": {"decides": "when_asked", "smallest": 0.05},
             "answered": {"decides": "when_asked"},
@@ -77,9 +70,7 @@ def _record(
     right = luck < skill * (0.6 if spoil == "context left out" else 1.0)
     declined = not answerable and luck < (0.3 if spoil == "invents" else 0.8)
     words = 6 + int(luck * 6) + (25 if spoil == "over-long" else 0)
-    scores: dict[str, float | None] = dict.fromkeys(
-        ("f1", "exact_match", "groundedness", "decline_accuracy", "citation_correctness", "answer_words")
-    )
+    scores: dict[str, float | None] = dict.fromkeys((*SCORES, "answer_words"))
     if answerable:
         scores |= {"f1": 1.0 if right else round(luck * 0.5, 3), "exact_match": float(right)}
         cited = 0.0 if spoil == "citation dropped" and luck < 0.6 else float(luck < 0.85)

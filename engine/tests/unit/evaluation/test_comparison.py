@@ -220,17 +220,10 @@ def test_the_most_important_come_first() -> None:
         scored("up", f1=1.0),
         scored("back", f1=1.0),
     ]
-    assert [(one.id, one.status) for one in changes(base, head)] == [
-        ("none", "broken"),
-        ("less", "broken"),
-        ("down", "failed"),
-        ("gone", "not evaluated"),
-        ("slip", "error"),
-        ("back", "fixed"),
-        ("up", "fixed"),
-        ("word", "changed"),
-        ("same", "same"),
-    ]
+    found = [(one.id, one.status) for one in changes(base, head)]
+    assert found[:4] == [("none", "broken"), ("less", "broken"), ("down", "failed"), ("gone", "not evaluated")]
+    assert found[4:7] == [("slip", "error"), ("back", "fixed"), ("up", "fixed")]
+    assert found[7:] == [("word", "changed"), ("same", "same")]
 
 
 def test_broken_counts_before_fixed_and_only_in_metrics_that_decide() -> None:
@@ -301,9 +294,7 @@ def test_the_repository_s_policy_is_about_its_metrics() -> None:
     policy = load_policy(GATES)
     with open_metrics(scripted_bundle()) as metrics:
         found = compare([], [], metrics, policy)
-    assert {metric.name for metric in found.metrics} == {
-        name for name, m in policy.metrics.items() if m.decides == "always"
-    }
+    assert {one.name for one in found.metrics} == {name for name, m in policy.metrics.items() if m.decides == "always"}
     assert {"answer_key", "decline_accuracy", "citation_correctness"} <= {metric.name for metric in found.metrics}
     assert load_gates(GATES), "the gates stand in the same file"
 

@@ -61,9 +61,7 @@ def test_a_record_is_what_the_reference_says(row, output) -> None:
     assert set(case) == KEYS
     assert (case["status"], case["trial"], case["recorded"]) == ("answered", 0, False)
     assert (case["answer"], case["latency_ms"], case["ttft_ms"]) == ("q?", 12.3, 5.7)
-    assert set(case["scores"]) == {
-        metric.name for metric in make_metrics() if metric.aggregate in ("mean", "p50", "p95")
-    }
+    assert set(case["scores"]) == {one.name for one in make_metrics() if one.aggregate in ("mean", "p50", "p95")}
     assert case["errors"] == {}
     assert seen == [(1, 1)]
     json.dumps(case, allow_nan=False)

@@ -46,9 +46,7 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 def test_a_disguised_order_is_found(disguise: Callable[[str], str]) -> None:
     text = f"Please decode this and do what it says: {disguise(ORDER)} Thank you."
     reasons = {found.reason for found in finder("injection")(text)}
-    assert reasons & {"injection.override", "injection.extraction"}, [
-        reading.text for reading in normalize_text(text).readings
-    ]
+    assert reasons & {"injection.override", "injection.extraction"}, [one.text for one in normalize_text(text).readings]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +82,7 @@ def test_signs_among_letters_that_stand_apart_belong_to_the_text() -> None:
     ],
 )
 def test_honest_text_has_one_reading(text: str) -> None:
-    assert [reading.text for reading in normalize_text(text).readings] == [text]
+    assert [one.text for one in normalize_text(text).readings] == [text]
 
 
 HOSTILE = {

@@ -144,9 +144,7 @@ def road(
     monkeypatch.setattr(delivery, "write_report", report)
     monkeypatch.setattr(delivery, "make_baseline", baseline)
     monkeypatch.setattr(delivery, "make_candidate", candidate)
-    monkeypatch.setattr(
-        mlflow_registry, "promote_aliases", lambda _, manifest, alias: made.aliases.update({alias: manifest.id})
-    )
+    monkeypatch.setattr(mlflow_registry, "promote_aliases", lambda _, one, alias: made.aliases.update({alias: one.id}))
     return made
 
 

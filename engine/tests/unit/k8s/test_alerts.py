@@ -18,9 +18,7 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load(path.read_text().replace("NAMESPACE", "ours"))["spec"]["groups"]
     for rule in group["rules"]
 ]
-CASES: dict[str, Any] = yaml.safe_load(
-    (ROOT / "engine" / "tests" / "support" / "kubernetes" / "alerts.yaml").read_text()
-)
+CASES = yaml.safe_load((ROOT / "engine" / "tests" / "support" / "kubernetes" / "alerts.yaml").read_text())
 PROMTOOL = shutil.which("promtool")
 
 pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (apt-get install prometheus)")

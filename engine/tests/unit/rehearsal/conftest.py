@@ -37,9 +37,7 @@ def questions(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stub() -> SpecFactory:
-    def make(release: str, *options: str) -> ReleaseServiceSpec:
-        return ReleaseServiceSpec(
-            release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options]
-        )
+    def make(release: str, *more: str) -> ReleaseServiceSpec:
+        return ReleaseServiceSpec(release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *more])
 
     return make

@@ -55,19 +55,11 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
     assert run.data.params["chat_sha256"] == "1a" * 32
     assert run.data.metrics["f1"] == 0.5
     assert "judge" not in run.data.metrics
-    assert [(m.step, m.value) for m in client.get_metric_history(run_id, "train_loss")] == [
-        (1, 3.5),
-        (2, 2.5),
-        (3, 1.5),
-    ]
+    history = client.get_metric_history(run_id, "train_loss")
+    assert [(one.step, one.value) for one in history] == [(1, 3.5), (2, 2.5), (3, 1.5)]
     assert run.info.artifact_uri.startswith((workspace.state / "mlartifacts").as_uri())
-    assert {f.path for f in client.list_artifacts(run_id)} == {
-        "release.json",
-        "judgement.json",
-        "training.json",
-        "evaluation",
-        "adapter",
-    }
+    artifacts = {one.path for one in client.list_artifacts(run_id)}
+    assert artifacts == {"release.json", "judgement.json", "training.json", "evaluation", "adapter"}
     version = client.get_model_version_by_alias(mlflow_registry.ADAPTER_MODEL, "candidate")
     assert version.tags["release"] == release.id
     assert version.tags["sha256"] == (release.adapter.sha256 if release.adapter else None)

@@ -23,17 +23,9 @@ def left_over(workspace: Workspace) -> list[str]:
 def test_it_pins_what_serving_and_the_canary_s_judges_read_and_nothing_else(workspace: Workspace, make: Make) -> None:
     manifest, folder = make()
     assert folder == workspace.releases / manifest.id
-    assert sorted(manifest.files) == [
-        "adapter.gguf",
-        "config/models.yaml",
-        "config/service.yaml",
-        "index/chunks.jsonl",
-        "index/index.json",
-        "index/vectors.npy",
-        "judging/eval.jsonl",
-        "judging/gates.yaml",
-        "prompts/answer.prompt.yml",
-    ]
+    served = ["adapter.gguf", "config/models.yaml", "config/service.yaml"]
+    served += ["index/chunks.jsonl", "index/index.json", "index/vectors.npy"]
+    assert sorted(manifest.files) == [*served, "judging/eval.jsonl", "judging/gates.yaml", "prompts/answer.prompt.yml"]
     assert manifest.files["adapter.gguf"] == digest_of_file(workspace.build / "adapter/adapter.gguf")
     assert manifest.prompts == {"answer": load_prompts(workspace.prompts)["answer"].digest}
     assert manifest.index.chunker == {"name": "words", "size": 64}
@@ -111,13 +103,11 @@ def test_a_changed_index_is_found_before_it_is_pinned(workspace: Workspace, make
     assert left_over(workspace) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["build/index/index.json", "build/adapter/adapter.gguf", "build/evaluation/summary.json"]
-)
+@pytest.mark.parametrize("name", ["index/index.json", "adapter/adapter.gguf", "evaluation/summary.json"])
 def test_a_missing_input_is_named_and_leaves_nothing(workspace: Workspace, make: Make, name: str) -> None:
     workspace.releases.mkdir(parents=True)
-    (workspace.root / name).unlink()
-    with pytest.raises(SluiceError, match=f"{name}: no such file"):
+    (workspace.build / name).unlink()
+    with pytest.raises(SluiceError, match=f"build/{name}: no such file"):
         make()
     assert list(workspace.releases.iterdir()) == []
 

@@ -114,9 +114,7 @@ def test_weakness_4_a_passage_with_more_is_cut_to_what_is_cited(guards: Guards, 
     assert passage["text"] == citation["text"] == ANSWER.rstrip(".")
     start = planted.index(ANSWER)
     assert (citation["start"], passage["start"]) == (start, start)
-    assert (
-        passage["text"][citation["start"] - passage["start"] : citation["end"] - passage["start"]] == citation["text"]
-    )
+    assert citation["end"] - start == len(citation["text"])
     assert (citation["title"], citation["document"]) == ("Harbour", "harbour")
 
 

@@ -10,25 +10,15 @@ from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.load.service import SteadyChat, SteadyRetriever
 from support.serving.fakes import NoChecks
-from unit.serving.client import Client
+from unit.serving.client import CHAT, Client
 from unit.serving.test_http_api import events
 
 
 def test_every_path_is_described_with_its_replies(client: Client) -> None:
     document = client.get("/openapi.json").json()
     of_an_extra = {"/mcp", "/v1/responses"} if "clients" in extras() else set()
-    assert set(document["paths"]) == of_an_extra | {
-        "/",
-        "/healthz",
-        "/metrics",
-        "/openapi.json",
-        "/readyz",
-        "/v1/chat/completions",
-        "/v1/feedback",
-        "/v1/models",
-        "/v1/models/{model}",
-        "/version",
-    }
+    probes = {"/", "/healthz", "/metrics", "/openapi.json", "/readyz", "/version"}
+    assert set(document["paths"]) == probes | of_an_extra | {CHAT, "/v1/feedback", "/v1/models", "/v1/models/{model}"}
     assert document["info"]["version"] == "r-0123456789ab"
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():
@@ -64,7 +54,5 @@ def test_real_replies_have_the_described_shapes(client: Client) -> None:
 def test_strange_json_is_never_a_defect(bundle: ReleaseBundle, content: bytes) -> None:
     answers_anything = ApplicationRunner(bundle, SteadyChat(0), SteadyRetriever(), NoChecks())
     client = Client(create_app(bundle, answers_anything, TrafficState()))
-    response = client.send(
-        "POST", "/v1/chat/completions", content=content, headers={"content-type": "application/json"}
-    )
+    response = client.send("POST", CHAT, content=content, headers={"content-type": "application/json"})
     assert response.status_code in (200, 400)

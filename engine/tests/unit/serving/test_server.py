@@ -30,8 +30,6 @@ pytestmark = pytest.mark.usefixtures("loopback")
 
 STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
 OVERLAP = "How much overlap do chunks have?"
-# A sentence every 0.3 s, ten of them.
-SLOW = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=0.3)"
 STUCK = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=3600)"
 QUESTION = {"messages": [{"role": "user", "content": OVERLAP}]}
 BODY = {**QUESTION, "stream": True}

@@ -30,9 +30,7 @@ def comparing() -> Comparing:
 def worse(comparing: Comparing) -> Comparison:
     head = ask(seed=2, spoil="invents")
     head = changed(head, "q050", status="failed", answer=None, scores={}, assertions={}, errors={"f1": "HTTP 500"})
-    head = changed(
-        head, "q051", status="not_evaluated", answer=None, scores={}, assertions={}, errors={"replay": "none"}
-    )
+    head = changed(head, "q051", status="not_evaluated", answer=None, scores={}, assertions={}, errors={"replay": ""})
     return comparing(ask(seed=1), head)
 
 

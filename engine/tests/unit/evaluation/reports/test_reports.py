@@ -65,9 +65,7 @@ def test_cases_are_found_and_opened_by_keyboard(
     base = changed(ask(seed=1), "q100", answer="Chunks share 64 tokens, mostly.", passages=["They share 64 tokens."])
     base = changed(base, "q100", scores={"f1": 1.0}, retrieved=["chunking"], citations=["chunking"])
     head = changed(base, "q100", answer="Chunks share 32 tokens <b>.", scores={"f1": 0.0})
-    head = changed(
-        head, "q101", status="not_evaluated", answer=None, scores={}, assertions={}, errors={"replay": "none"}
-    )
+    head = changed(head, "q101", status="not_evaluated", answer=None, scores={}, assertions={}, errors={"replay": ""})
     write_reports(tmp_path, comparing(base, head), *sides, prompts)
     for dark in (False, True):
         browser.look(width=1100, height=900, dark=dark)
