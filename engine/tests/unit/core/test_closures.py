@@ -10,7 +10,6 @@ from sluice.core.errors import SluiceError, ValidationErrors
 SERVE = Program(("sluice.serve",), ("assistant.app",), ("serve.txt",))
 EVALUATE = Program(("sluice.evaluate",), ("assistant.app", "assistant.metrics"))
 FILES = {
-    "engine/src/sluice/__init__.py": "",
     "engine/src/sluice/serve.py": """
         from typing import TYPE_CHECKING
         from sluice.parts import answer
@@ -19,52 +18,37 @@ FILES = {
         def serve():
             import sluice.late
     """,
-    "engine/src/sluice/late.py": "",
     "engine/src/sluice/parts/__init__.py": "import sluice.always",
-    "engine/src/sluice/always.py": "",
     "engine/src/sluice/parts/answer.py": "from sluice import kinds",
-    "engine/src/sluice/parts/other.py": "",
     "engine/src/sluice/parts/page.html": "<p>",
     "engine/src/sluice/parts/templates/row.j2": "{{ row }}",
-    "engine/src/sluice/parts/apart/__init__.py": "",
     "engine/src/sluice/parts/apart/report.j2": "{{ report }}",
     "engine/src/sluice/kinds.py": """
         from importlib import import_module
         KINDS = {"one": "sluice.providers.one", "two": "sluice.providers.two:connect"}
         def connect(kind): return import_module(KINDS[kind])
     """,
-    "engine/src/sluice/providers/__init__.py": "",
-    "engine/src/sluice/providers/one.py": "",
-    "engine/src/sluice/providers/two.py": "",
-    "engine/src/sluice/providers/three.py": "",
     "engine/src/sluice/evaluate.py": "from sluice.metrics import registry",
-    "engine/src/sluice/metrics/__init__.py": "",
     "engine/src/sluice/metrics/registry.py": 'METRICS = Registry("metric", "sluice.metrics.all")',
-    "engine/src/sluice/metrics/all/__init__.py": "",
-    "engine/src/sluice/metrics/all/f1.py": "",
     "engine/src/sluice/checks.py": """
         from sluice.core.extras import hooks, packages
         CHECKS = Registry("check", "sluice.metrics.all", *packages("checks"))
         def model(): return hooks("guard_model")
     """,
-    "engine/src/sluice/core/__init__.py": "",
-    "engine/src/sluice/core/extras.py": "",
-    "engine/src/sluice/extras/__init__.py": "",
-    "engine/src/sluice/extras/guard/__init__.py": "",
-    "engine/src/sluice/extras/guard/guard_model.py": "",
-    "engine/src/sluice/extras/guard/guard_rows.py": "",
-    "engine/src/sluice/extras/guard/checks/__init__.py": "",
-    "engine/src/sluice/extras/guard/checks/attack.py": "",
     "engine/src/sluice/extras/guard/requirements/corpora.txt": "garak==1",
     "engine/src/sluice/names.py": 'ATTRIBUTE = "sluice.metrics"',
     "engine/src/sluice/extend.py": "from sluice.metrics.registry import metric\nfrom sluice.names import name",
-    "src/assistant/__init__.py": "",
     "src/assistant/app.py": "from sluice.extend import name",
-    "src/assistant/metrics/__init__.py": "",
     "src/assistant/metrics/tone.py": "from sluice.extend import metric",
-    "src/assistant/notes.py": "",
     "engine/requirements/serve.txt": "fastapi==1",
 }
+EMPTY = ["__init__.py", "late.py", "always.py", "parts/other.py", "parts/apart/__init__.py"]
+EMPTY += ["providers/__init__.py", "providers/one.py", "providers/two.py", "providers/three.py"]
+EMPTY += ["metrics/__init__.py", "metrics/all/__init__.py", "metrics/all/f1.py", "core/__init__.py"]
+EMPTY += ["core/extras.py", "extras/__init__.py", "extras/guard/__init__.py", "extras/guard/guard_model.py"]
+EMPTY += ["extras/guard/guard_rows.py", "extras/guard/checks/__init__.py", "extras/guard/checks/attack.py"]
+FILES |= {f"engine/src/sluice/{name}": "" for name in EMPTY}
+FILES |= dict.fromkeys(("src/assistant/__init__.py", "src/assistant/metrics/__init__.py", "src/assistant/notes.py"), "")
 
 
 @pytest.fixture

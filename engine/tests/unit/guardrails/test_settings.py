@@ -25,10 +25,8 @@ def read(tmp_path: Path, document: Any) -> GuardrailSettings:
 
 def test_the_file_of_the_repository_is_valid() -> None:
     settings = load_settings(ROOT / "config" / "guardrails.yaml", GuardrailSettings)
-    assert {entry.check for entry in (*settings.input, *settings.passages, *settings.output)} == set(CHECKS) - {
-        "topic",
-        "format",
-    }
+    named = {entry.check for entry in (*settings.input, *settings.passages, *settings.output)}
+    assert named == set(CHECKS) - {"topic", "format"}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,6 @@ def test_the_file_of_the_repository_is_the_local_model_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"retrys": 1}, "did you mean 'retries'?"),
         ({"kind": "openai", "key_env": "not a name"}, "key_env"),
         ({"kind": "openai", "api_key": "x"}, "unknown key"),
         ({"kind": "openai"}, "kind openai needs key_env"),

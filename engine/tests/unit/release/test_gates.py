@@ -155,7 +155,6 @@ GATE = """\
         ),
         ("gates:\n" + GATE.replace("min_samples: 1", "min_samples: 0"), "min_samples: Input should be greater"),
         ("gates:\n" + GATE.replace("evaluation", "load") + "  severity: warn\n", "warn is for figures of the stage"),
-        ("gates:\n" + GATE.replace("limit:", "limt:"), "unknown key (did you mean 'limit'?)"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, says: str) -> None:

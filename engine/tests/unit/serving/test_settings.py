@@ -17,14 +17,12 @@ MODELS: dict[str, Any] = {"service": ServiceSettings, "telemetry": TelemetrySett
     ("file", "section", "change", "said"),
     [
         ("service", "llm", {"slots": 16}, "context 4096 over 16 slots leaves 256 tokens each"),
-        ("service", "llm", {"slot": 1}, "unknown key (did you mean 'slots'?)"),
         ("service", "retrieval", {"min_similarity": 2}, "less than or equal to 1"),
         ("service", "limits", {"max_concurrent": 0}, "greater than or equal to 1"),
         ("service", "limits", {"connections": {"max_open": 9}}, "connections: unknown key (removed: set limits in"),
         ("telemetry", "traces", {"exporters": ["mlfow"]}, "no exporter 'mlfow' (did you mean 'mlflow'?)"),
         ("telemetry", "traces", {"exporters": ["otlp", "otlp"]}, "one is listed twice"),
         ("telemetry", "traces", {"ratio": 1.5}, "less than or equal to 1"),
-        ("telemetry", "traces", {"content": True}, "unknown key (did you mean 'contents'?)"),
         ("telemetry", "traces", {"mlflow": {"tracking_uri": "sqlite:///x.db"}}, "should match pattern"),
     ],
 )
