@@ -5,6 +5,7 @@ It looks once a second, and a look needs nothing of the one before, so a lost co
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from sluice.core.processes import wait_until
 KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive", "replaced"})
 RUNNING = "is the controller of Argo Rollouts running?"
 _TOUCHED, _TOUCH_SECONDS = "sluice/touched", 2.0
+# Warnings of the controller that a snapshot has, too (1.9.1, rollout/sync.go:234,615,688, rollout/analysis.go:205).
+_SEEN_ANYHOW = re.compile("RolloutAborted|ReplicaSetCreateError|AnalysisRun|Experiment")
+_REMEDIES = {"TrafficRoutingError": "`sluice doctor cluster` checks its flags and what traffic goes by"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class RolloutObserver:
         self._refused: set[str] = set()
         self._lost_since: float | None = None
         self._since: dict[str, float] = {}  # when a problem was first seen
+        self._warned: dict[str, int] | None = None  # how often the controller warned, by event
+        self._told: set[str] = set()
         self._waiting = False
 
     def until_end(self, seconds: float, *, only: frozenset[str] = KINDS) -> RolloutOutcome:
@@ -170,7 +176,7 @@ class RolloutObserver:
         if self._lost_since is not None:
             self._lost_since = None
             self.show("connected again")
-        for line in changes(before, self.picture):
+        for line in (*changes(before, self.picture), *self._warnings()):
             self.show(line)
         waiting = waits_for_a_person(self.picture.rollout)
         if waiting and not self._waiting:
@@ -180,6 +186,20 @@ class RolloutObserver:
             self.show("`sluice rollback` goes back")
         self._waiting = waiting
         return True
+
+    def _warnings(self) -> list[str]:
+        """Return what the controller has warned of since the first look."""
+        fields = f"involvedObject.kind=Rollout,involvedObject.name={self.target.name},type=Warning"
+        events = self._listed("events", f"/api/v1/namespaces/{self.target.namespace}/events", fieldSelector=fields)
+        before, self._warned = self._warned, {one["metadata"]["uid"]: one.get("count") or 1 for one in events}
+        lines = []
+        for one in events:
+            reason, uid = one["reason"], one["metadata"]["uid"]
+            known = before is None or self._warned[uid] == before.get(uid)
+            if not known and uid not in self._told and not _SEEN_ANYHOW.match(reason):
+                self._told.add(uid)
+                lines += [f"{reason}: {one['message']}", *filter(None, [_REMEDIES.get(reason)])]
+        return lines
 
     def _listed(self, what: str, path: str, **query: str) -> list[Any]:
         """List objects; none if listing them is forbidden, which is said once."""

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import reduce
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ KINDS = (
     ("", "v1", "ServiceAccount", "serviceaccounts", True),
     ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("", "v1", "Pod", "pods", True),
+    ("", "v1", "Event", "events", True),
     ("", "v1", "ResourceQuota", "resourcequotas", True),
     ("external-secrets.io", "v1", "SecretStore", "secretstores", True),
     ("apps", "v1", "Deployment", "deployments", True),
@@ -363,8 +365,11 @@ def _selected(collection: str, path: str, document: Object, query: dict[str, str
         key, _, value = term.partition("=")
         if labels.get(key) != value:
             return False
-    field = query.get("fieldSelector", "")
-    return not field or field == f"metadata.name={document['metadata']['name']}"
+    for term in filter(None, query.get("fieldSelector", "").split(",")):
+        field, _, wanted = term.partition("=")
+        if reduce(lambda inner, key: inner.get(key, {}), field.split("."), document) != wanted:
+            return False
+    return True
 
 
 @contextmanager

@@ -230,6 +230,30 @@ def test_a_right_that_is_missing_is_named_before_anything_is_written(plane: Play
     assert not [path for kind, path in plane.api.requests if kind == "PATCH"]
 
 
+def warn(plane: Player, name: str, reason: str, count: int = 1) -> None:
+    """Write an event as the controller does (1.9.1, utils/record/record.go, rollout/trafficrouting.go:313)."""
+    of = {"kind": "Rollout", "name": "sluice", "namespace": plane.api.namespace}
+    event = {"type": "Warning", "reason": reason, "message": f"{name} failed", "count": count, "involvedObject": of}
+    plane.api.write({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name}, **event}, "argo-rollouts")
+
+
+def test_what_the_controller_warns_of_is_shown_once_with_a_remedy(plane: Player, run: Runner) -> None:
+    hold(plane)
+    for name in ("old", "again"):
+        warn(plane, name, "TrafficRoutingError")
+
+    def meanwhile() -> None:
+        for name, reason in (("new", "TrafficRoutingError"), ("told", "RolloutAborted"), ("run", "AnalysisRunFailed")):
+            warn(plane, name, reason)
+        warn(plane, "again", "WeightVerifyError", count=2)
+
+    run.during["step 1 of 9"] = meanwhile
+    run()
+    shown = [line for line in run.lines if " failed" in line or "doctor" in line]
+    remedy = "`sluice doctor cluster` checks its flags and what traffic goes by"
+    assert sorted(shown) == ["TrafficRoutingError: new failed", "WeightVerifyError: again failed", remedy]
+
+
 def test_a_rollout_that_never_ends_says_what_it_waits_for(
     plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

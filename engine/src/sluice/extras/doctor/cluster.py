@@ -42,6 +42,7 @@ _RIGHTS = {
     "analysisruns.argoproj.io": ("list", "patch", "delete"),
     "pods": ("list",),
     "pods/log": ("get",),
+    "events": ("list",),
     "replicasets.apps": ("list", "patch"),
     "services": ("patch",),
     "configmaps": ("create",),
