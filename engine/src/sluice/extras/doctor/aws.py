@@ -17,10 +17,13 @@ from sluice.extras.doctor.github import repository_of
 _GITHUB = "token.actions.githubusercontent.com"
 _AUDIENCE = "sts.amazonaws.com"
 _MAIN = "main"
+_CLUSTER = "EKS_CLUSTER"  # the workflows' variable
+_PODS = "pods.eks.amazonaws.com"
 _STACK = (
     "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml --stack-name {name} --region {region}"
-    " --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Repository={repository}"
+    " --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Name={name} Repository={repository}"
     ' OwnerId="$(gh api repos/{repository} --jq .owner.id)" RepositoryId="$(gh api repos/{repository} --jq .id)"'
+    " Staging={environments[0]} Production={environments[1]}"
 )
 # What AWS answers when something is not there, in the words of each service.
 _ABSENT = {"NoSuchEntity", "NoSuchBucket", "404", "RepositoryNotFoundException"}
@@ -45,6 +48,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     yield passed("account", f"{account}, region {scope.names.region}")
     stack = _STACK.format(**dict(scope.names), repository=repository_of(scope) or scope.names.repository)
     stack += "" if (branch := _branch(scope)) == _MAIN else f" Branch={branch}"
+    stack += f" Cluster={cluster}" if (cluster := scope.environment.get(_CLUSTER)) else ""
     for what, look in _checks(scope, client, account, stack):
         try:
             yield look()
@@ -75,7 +79,7 @@ def _checks(
         ways = ways_in(scope, repository, subjects, _BUILDING if role == "build" else ())
         yield f"role {names.name}-{role}", partial(trust, iam, f"{names.name}-{role}", ways, stack)
     serving = f"{names.name}-serving"
-    yield f"role {serving}", partial(service_role, iam, serving, "pods.eks.amazonaws.com", stack)
+    yield f"role {serving}", partial(_pods, iam, scope, serving, stack)
     yield f"images {names.name}", partial(_images, client("ecr"), names.name, stack)
     for kind in ("data", "artefacts", "mlflow"):
         bucket = f"{names.name}-{kind}-{account}"
@@ -154,6 +158,26 @@ def service_role(iam: Any, role: str, service: str, fix: str) -> Diagnosis:
     if trusted != [service]:
         return Diagnosis(what, "missing", f"trusts {trusted}", fix)
     return passed(what, f"for {service}")
+
+
+def _pods(iam: Any, scope: DiagnosisScope, role: str, fix: str) -> Diagnosis:
+    """Compare the trust policy with the tags that EKS Pod Identity sends for the pods of each environment."""
+    found = service_role(iam, role, _PODS, fix)
+    if not found.good:
+        return found
+    names, cluster = scope.names, scope.environment.get(_CLUSTER)
+    wanted = {
+        "kubernetes-service-account": ["sluice"],
+        "kubernetes-namespace": [f"{names.name}-{overlay}" for overlay in names.environments],
+        "eks-cluster-name": [cluster] if cluster else [],
+    }
+    held = _statements(iam, role)[0].get("Condition", {}).get("StringEquals", {})
+    trusted = {tag: held.get(f"aws:RequestTag/{tag}", []) for tag in wanted}
+    trusted = {tag: [value] if isinstance(value, str) else value for tag, value in trusted.items()}
+    said = "ServiceAccounts {}, namespaces {}, cluster {}".format(*(", ".join(value) for value in trusted.values()))
+    if all(value and set(wanted[tag]) <= set(value) for tag, value in trusted.items()):
+        return passed(f"role {role}", f"for {said}")
+    return Diagnosis(f"role {role}", "missing", f"trusts {said}", fix)
 
 
 def _statements(iam: Any, role: str) -> list[dict[str, Any]]:
