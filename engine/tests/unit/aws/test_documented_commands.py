@@ -96,6 +96,12 @@ def test_a_command_of_a_walk_is_known_to_its_program(line: str) -> None:
             pytest.fail(f"nothing looks at {words[0]}")
 
 
+def test_variables_of_an_environment_are_set_once_it_is_made() -> None:
+    walk = list(lines(WALKS[0]))
+    made = walk.index(".venv/bin/sluice doctor github --fix --yes")
+    assert made < min(number for number, line in enumerate(walk) if line.startswith("gh ") and " --env " in line)
+
+
 def parse(words: list[str]) -> None:
     """Fail if sluice has no such command, option or argument; nothing is run."""
     found = command()
