@@ -231,7 +231,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.real
-def test_in_a_clone_twelve_files_change_and_none_of_the_engine(clone: Path) -> None:
+def test_in_a_clone_thirteen_files_change_and_none_of_the_engine(clone: Path) -> None:
     refused = call(clone, "init", "--name", "other-desk")
     assert (refused.returncode, "git reset --hard" in refused.stderr) == (1, True), "what is staged is not lost"
     assert "if it were not a dry run" in call(clone, "init", "--name", "other-desk", "--dry-run").stdout
