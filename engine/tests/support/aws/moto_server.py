@@ -1,5 +1,6 @@
 """moto's server: AWS on this machine, for everything that asks boto3."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -59,10 +60,14 @@ def make_stack(template: Path, **parameters: str) -> dict[str, str]:
     """Apply a template of CloudFormation; return its outputs."""
     import boto3
 
+    text = template.read_text()
+    # moto makes a list of what is given, and leaves a default as it is written.
+    lists = re.findall(r"^  (\w+):\n    Type: CommaDelimitedList\n    Default: (\w.*)$", text, re.M)
+    parameters = dict(lists) | parameters
     cloud: Any = boto3.client("cloudformation")
     cloud.create_stack(
         StackName="bootstrap",
-        TemplateBody=template.read_text(),
+        TemplateBody=text,
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )

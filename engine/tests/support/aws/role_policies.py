@@ -12,7 +12,7 @@ claims in `_CLAIMS` of GitHub as keys since January 2026. Another claim is as if
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -184,10 +184,17 @@ ISSUER = "token.actions.githubusercontent.com"
 _CLAIMS = """aud sub actor actor_id enterprise_id environment job_workflow_ref ref repository repository_id workflow"""
 
 
-def lets_in(statement: Mapping[str, Any], claims: Mapping[str, str]) -> bool:
-    """`claims`: of a token of GitHub."""
+# EKS's guide, "List of session tags added by EKS Pod Identity".
+_TAGS = ("eks-cluster-name", "kubernetes-namespace", "kubernetes-service-account")
+
+
+def lets_in(statement: Mapping[str, Any], claims: Mapping[str, str], pod: Sequence[str] = ()) -> bool:
+    """`claims`: of a token of GitHub. `pod`: its cluster, namespace and ServiceAccount."""
     assert statement["Effect"] == "Allow"
     keys = {f"{ISSUER}:{name}": value for name, value in claims.items() if name in _CLAIMS.split()}
+    if pod:
+        keys |= {f"aws:requesttag/{tag}": value for tag, value in zip(_TAGS, pod, strict=True)}
+        keys["aws:sourceaccount"] = ACCOUNT
     return all(
         _is_met(operator, wanted, keys.get(key.lower()))
         for operator, pairs in statement.get("Condition", {}).items()

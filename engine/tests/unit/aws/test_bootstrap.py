@@ -196,6 +196,12 @@ def test_no_role_is_for_pull_requests_or_for_anybody() -> None:
     assert namespaces == ["assistant-pre", "assistant-live"]
 
 
+def test_a_stack_of_another_name_takes_the_pods_of_the_namespaces_it_is_given(make: Make) -> None:
+    make(Namespaces="assistant-local,desk-live", Cluster="blue")
+    spaces = ("assistant-local", "desk-live", "assistant-live")
+    assert [lets_in(trust("serving"), {}, ("blue", one, "sluice")) for one in spaces] == [True, True, False]
+
+
 @pytest.mark.usefixtures("stack")
 def test_an_environment_writes_its_own_record_and_nothing_else() -> None:
     iam = boto3.client("iam")

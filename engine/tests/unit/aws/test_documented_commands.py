@@ -21,7 +21,7 @@ from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers
 from support.aws.service_model import service
 from unit.aws.conftest import ROOT
-from unit.aws.test_bootstrap import template
+from unit.aws.test_bootstrap import Loader, template
 
 WALKS = [ROOT / "engine" / "docs" / name for name in ("first-release-on-aws.md", "an-8b-model.md")]
 PAGES = [ROOT / "docs" / "aws.md", ROOT / "engine" / "docs" / "reference" / "sagemaker.md", *WALKS]
@@ -94,6 +94,26 @@ def test_a_command_of_a_walk_is_known_to_its_program(line: str) -> None:
             assert setting.partition("=")[0] in ("GITHUB_TOKEN", "SLUICE_ARTEFACTS")
         case _:
             pytest.fail(f"nothing looks at {words[0]}")
+
+
+def test_what_outlives_the_stack_is_what_a_new_one_imports() -> None:
+    (cut,) = [line for line in lines(PAGES[0]) if line.startswith("sed ")]
+    shown = subprocess.run(shlex.split(cut.partition(" > ")[0]), cwd=ROOT, capture_output=True, text=True, check=True)
+    kept, whole = yaml.load(shown.stdout, Loader=Loader), template()["Resources"]
+    lasting = {name: one for name, one in whole.items() if one.get("DeletionPolicy") == "Retain"}
+    lasting.pop("GitHub")  # the parameter OidcProvider names it
+    assert (kept["Resources"], "Outputs" in kept) == (lasting, False)
+    (words,) = [one for one in commands() if "--resources-to-import" in one]
+    named = [dict(pair.split("=", 1) for pair in word.split(",")) for word in words if word.startswith("ResourceType=")]
+    assert {one["LogicalResourceId"]: one["ResourceType"] for one in named} == {
+        name: one["Type"] for name, one in lasting.items()
+    }
+
+
+def test_variables_of_an_environment_are_set_once_it_is_made() -> None:
+    walk = list(lines(WALKS[0]))
+    made = walk.index(".venv/bin/sluice doctor github --fix --yes")
+    assert made < min(number for number, line in enumerate(walk) if line.startswith("gh ") and " --env " in line)
 
 
 def parse(words: list[str]) -> None:

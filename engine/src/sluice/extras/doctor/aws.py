@@ -17,10 +17,13 @@ from sluice.extras.doctor.github import repository_of
 _GITHUB = "token.actions.githubusercontent.com"
 _AUDIENCE = "sts.amazonaws.com"
 _MAIN = "main"
+_CLUSTER = "EKS_CLUSTER"  # the workflows' variable
+_TAGS = ("eks-cluster-name", "kubernetes-namespace", "kubernetes-service-account")  # of EKS Pod Identity
 _STACK = (
     "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml --stack-name {name} --region {region}"
-    " --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Repository={repository}"
+    " --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Name={name} Repository={repository}"
     ' OwnerId="$(gh api repos/{repository} --jq .owner.id)" RepositoryId="$(gh api repos/{repository} --jq .id)"'
+    " Staging={environments[0]} Production={environments[1]}"
 )
 # What AWS answers when something is not there, in the words of each service.
 _ABSENT = {"NoSuchEntity", "NoSuchBucket", "404", "RepositoryNotFoundException"}
@@ -45,6 +48,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     yield passed("account", f"{account}, region {scope.names.region}")
     stack = _STACK.format(**dict(scope.names), repository=repository_of(scope) or scope.names.repository)
     stack += "" if (branch := _branch(scope)) == _MAIN else f" Branch={branch}"
+    stack += f" Cluster={cluster}" if (cluster := scope.environment.get(_CLUSTER)) else ""
     for what, look in _checks(scope, client, account, stack):
         try:
             yield look()
@@ -53,7 +57,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
             if code in _ABSENT:
                 yield Diagnosis(what, "missing", "not there", stack)
             else:
-                yield unverified(what, str(error), "ask with an account that may read IAM, S3 and ECR")
+                yield unverified(what, str(error), "ask with an account that may read IAM, S3, ECR and EKS")
         except BotoCoreError as error:
             yield unverified(what, str(error), "check the network and run it again")
 
@@ -75,7 +79,10 @@ def _checks(
         ways = ways_in(scope, repository, subjects, _BUILDING if role == "build" else ())
         yield f"role {names.name}-{role}", partial(trust, iam, f"{names.name}-{role}", ways, stack)
     serving = f"{names.name}-serving"
-    yield f"role {serving}", partial(service_role, iam, serving, "pods.eks.amazonaws.com", stack)
+    yield f"role {serving}", partial(_pods, iam, scope, serving, stack)
+    if cluster := scope.environment.get(_CLUSTER):
+        for pod in _reading_pods(scope):
+            yield "pods {}/{}".format(*pod), partial(_association, client("eks"), cluster, *pod, serving)
     yield f"images {names.name}", partial(_images, client("ecr"), names.name, stack)
     for kind in ("data", "artefacts", "mlflow"):
         bucket = f"{names.name}-{kind}-{account}"
@@ -154,6 +161,41 @@ def service_role(iam: Any, role: str, service: str, fix: str) -> Diagnosis:
     if trusted != [service]:
         return Diagnosis(what, "missing", f"trusts {trusted}", fix)
     return passed(what, f"for {service}")
+
+
+def _reading_pods(scope: DiagnosisScope) -> Iterator[tuple[str, str]]:
+    """Yield namespace and ServiceAccount of the pods that read releases, in each environment."""
+    for overlay in scope.names.environments:
+        yield f"{scope.names.name}-{overlay}", "sluice"
+        text = (scope.root / "k8s" / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8")
+        if re.search(r"^ *- \S*components/llm-vllm\b", text, re.MULTILINE):
+            yield f"{scope.names.name}-{overlay}", "vllm"
+
+
+def _association(eks: Any, cluster: str, namespace: str, account: str, role: str) -> Diagnosis:
+    what = f"pods {namespace}/{account}"
+    listed = eks.list_pod_identity_associations(clusterName=cluster, namespace=namespace, serviceAccount=account)
+    if found := listed["associations"]:
+        return passed(what, found[0]["associationId"])
+    arn = f'"$(aws iam get-role --role-name {role} --query Role.Arn --output text)"'
+    fix = f"--cluster-name {cluster} --namespace {namespace} --service-account {account} --role-arn {arn}"
+    fix = f"aws eks create-pod-identity-association --region {eks.meta.region_name} {fix}"
+    return Diagnosis(what, "missing", "no Pod Identity association", fix)
+
+
+def _pods(iam: Any, scope: DiagnosisScope, role: str, fix: str) -> Diagnosis:
+    """Compare the trust policy with the tags that EKS Pod Identity sends for the pods of each environment."""
+    found = service_role(iam, role, "pods.eks.amazonaws.com", fix)
+    if not found.good:
+        return found
+    held = _statements(iam, role)[0].get("Condition", {}).get("StringEquals", {})
+    values = [held.get(f"aws:RequestTag/{tag}", []) for tag in _TAGS]
+    clusters, namespaces, accounts = ([one] if isinstance(one, str) else one for one in values)
+    trusted = f"{', '.join(accounts)} in {', '.join(namespaces)} of cluster {', '.join(clusters)}"
+    lets_in = all(namespace in namespaces and account in accounts for namespace, account in _reading_pods(scope))
+    if lets_in and (scope.environment.get(_CLUSTER) or next(iter(clusters), None)) in clusters:
+        return passed(f"role {role}", f"for {trusted}")
+    return Diagnosis(f"role {role}", "missing", f"trusts {trusted}", fix)
 
 
 def _statements(iam: Any, role: str) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callabl
         yield "SageMaker", lambda: Diagnosis("SageMaker", "optional", found, fix)
         return
     yield "SageMaker: region", lambda: _region(place, settings)
+    yield "SageMaker: names", lambda: _names(place.names.name, settings)
     yield "SageMaker: role", lambda: _role(client("iam"), settings)
     yield "SageMaker: bucket", lambda: _bucket(client("s3"), settings)
     account = settings.role.split(":")[4]
@@ -67,6 +68,18 @@ def _region(place: DiagnosisScope, settings: SageMakerSettings) -> Diagnosis:
         found = f"{_FILE} says {settings.region}, the repository {place.names.region}"
         return Diagnosis("SageMaker: region", "missing", found, f"set region: {place.names.region} in {_FILE}")
     return passed("SageMaker: region", settings.region)
+
+
+def _names(project: str, settings: SageMakerSettings) -> Diagnosis:
+    """Require what the roles of engine/aws/bootstrap.yaml are limited to."""
+    kept = [(name, f"{project}-") for name in (settings.pipeline, settings.model_package_group)]
+    kept += [(settings.endpoint.name, project)] if settings.endpoint else []
+    kept += [(secret, f"{project}/training/") for secret in settings.secrets.values()]
+    if wrong := {name: start for name, start in kept if not name.startswith(start)}:
+        found = f"the roles of {project} may not use {', '.join(wrong)}"
+        fix = f"in {_FILE}, write " + ", ".join(f"{start}… for {name}" for name, start in wrong.items())
+        return Diagnosis("SageMaker: names", "missing", found, fix)
+    return passed("SageMaker: names", ", ".join(name for name, _ in kept))
 
 
 def _role(iam: Any, settings: SageMakerSettings) -> Diagnosis:

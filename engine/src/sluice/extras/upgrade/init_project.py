@@ -27,6 +27,7 @@ _CHUNKER = "chunker: {name: paragraph, max_words: 120}"
 _DECLINE = "The documents do not say."
 _OWNERS = ".github/CODEOWNERS"
 _OVERLAYS = "k8s/overlays"
+_SAGEMAKER = "config/sagemaker.yaml"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         *_edited(root, PROJECT, lambda text: edit_project(text, names)),
         *_overlays(root, now, project, tracked),
         *_edited(root, _OWNERS, lambda text: text.replace(theirs, ours)),
+        # The roles of engine/aws/bootstrap.yaml may only use names that begin with the project's.
+        *_edited(root, _SAGEMAKER, lambda text: re.sub(rf"(?<![\w./-]){now.name}(?=[-/]\w)", project.name, text)),
         *_words(root, now, project, tracked, without),
     ]
     if lost := [change.new for change in changes if change.new not in tracked and (root / change.new).exists()]:

@@ -1,17 +1,23 @@
 import json
 import os
+import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.model import OperationModel
 
 from sluice.core.project import Project
 from sluice.extras.doctor import aws
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from support.aws.moto_server import aws_server, make_stack
+from support.aws.role_policies import lets_in
+from support.aws.service_model import REQUESTS
 from unit.core.starter import STARTER
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -26,17 +32,12 @@ def names() -> Project:
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, names: Project, loopback: None) -> Iterator[None]:  # noqa: ARG001
+def account(monkeypatch: pytest.MonkeyPatch, names: Project, checkout: Path, loopback: None) -> Iterator[None]:  # noqa: ARG001
+    """An account in which a person did what the doctor says, and nothing else."""
     with aws_server(monkeypatch, region=names.region):
-        make_stack(
-            ROOT / "engine" / "aws" / "bootstrap.yaml",
-            Repository=names.repository,
-            OwnerId="123",
-            RepositoryId="456",
-            Name=names.name,
-            Staging=names.environments[0],
-            Production=names.environments[1],
-        )
+        played_eks()
+        follow(checkout, {one.fix for one in look(checkout, names, EKS_CLUSTER="blue").values() if not one.good})
+        # What moto does not make of a template.
         boto3.client("iam").create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"])
         s3 = boto3.client("s3")
         closed = dict.fromkeys(
@@ -53,8 +54,42 @@ def checkout(tmp_path: Path) -> Path:
     for overlay in ("pre", "live"):
         path = tmp_path / "k8s" / "overlays" / overlay / "kustomization.yaml"
         path.parent.mkdir(parents=True)
-        path.write_text(f"literals:\n  - artefacts=s3://{BUCKETS[1]}\n")
+        path.write_text(f"literals:\n  - artefacts=s3://assistant-artefacts-{overlay}\n")  # as `sluice init` leaves it
+    path.write_text(f"{path.read_text()}components:\n  - ../../../engine/k8s/components/llm-vllm\n")
     return tmp_path
+
+
+def follow(checkout: Path, fixes: set[str]) -> None:
+    numbers = {"OwnerId": "123", "RepositoryId": "456"}  # which GitHub tells the command
+    for fix in fixes:
+        if written := re.fullmatch(r"write (\S+) into (\S+)", fix):
+            path = checkout / written[2]
+            path.write_text(re.sub(r"artefacts=\S+", written[1], path.read_text()))
+            continue
+        if fix.startswith("aws eks create-pod-identity-association "):
+            words = shlex.split(re.sub(r"\$\(.*\)", "arn:aws:iam::123456789012:role/assistant-serving", fix))
+            keys = {"--cluster-name": "clusterName", "--namespace": "namespace"}
+            keys |= {"--service-account": "serviceAccount", "--role-arn": "roleArn"}
+            given = {key: words[words.index(option) + 1] for option, key in keys.items()}
+            boto3.client("eks").create_pod_identity_association(**given)
+            continue
+        command, parameters = fix.split(" --parameter-overrides ")
+        template = ROOT / command.split()[command.split().index("--template-file") + 1]
+        make_stack(template, **dict(word.split("=", 1) for word in shlex.split(parameters)) | numbers)
+
+
+def played_eks() -> None:
+    """Answer for EKS, whose associations moto lacks."""
+    made: list[dict[str, str]] = []
+
+    def answer(model: OperationModel, **_: Any) -> tuple[Any, dict[str, Any]]:
+        asked = REQUESTS[-1][2]
+        if model.name == "CreatePodIdentityAssociation":
+            made.append({**asked, "associationId": f"a-{len(made)}"})
+        return SimpleNamespace(status_code=200), {"associations": [one for one in made if asked.items() <= one.items()]}
+
+    assert boto3.DEFAULT_SESSION
+    boto3.DEFAULT_SESSION.events.register("before-call.eks", answer)
 
 
 def look(checkout: Path, names: Project, **variables: str) -> dict[str, Diagnosis]:
@@ -64,11 +99,33 @@ def look(checkout: Path, names: Project, **variables: str) -> dict[str, Diagnosi
 
 @pytest.mark.usefixtures("account")
 def test_the_bootstrap_stack_is_all_that_is_needed(checkout: Path, names: Project) -> None:
-    found = look(checkout, names)
+    found = look(checkout, names, EKS_CLUSTER="blue")
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     subjects = "repo:octo/assistant:environment:live or repo:octo@123/assistant@456:environment:live"
     assert found["role assistant-deploy-live"].found == f"for {subjects}, on main alone"
-    assert len(found) == 13
+    pods = {what.removeprefix("pods ") for what in found if what.startswith("pods ")}
+    assert (len(found), pods) == (16, {"assistant-pre/sluice", "assistant-live/sluice", "assistant-live/vllm"})
+    assert all(lets_in(serving_trust(), {}, ("blue", *pod.split("/"))) for pod in pods)
+    assert not lets_in(serving_trust(), {}, ("blue", "sluice-live", "sluice"))
+
+
+def serving_trust() -> dict[str, Any]:
+    document = boto3.client("iam").get_role(RoleName="assistant-serving")["Role"]["AssumeRolePolicyDocument"]
+    return dict(document["Statement"][0])
+
+
+@pytest.mark.usefixtures("account")
+def test_a_role_for_other_pods_is_found(checkout: Path, names: Project) -> None:
+    found = look(checkout, names, EKS_CLUSTER="green")["role assistant-serving"]
+    assert (found.state, found.fix.endswith(" Production=live Cluster=green")) == ("missing", True)
+    statement = serving_trust()
+    statement["Condition"]["StringEquals"]["aws:RequestTag/kubernetes-service-account"] = "assistant"
+    trust("assistant-serving", **statement)
+    found = look(checkout, names)["role assistant-serving"]
+    assert (found.state, "trusts assistant in assistant-pre, " in found.found) == ("missing", True)
+    statement["Condition"]["StringEquals"]["aws:RequestTag/kubernetes-service-account"] = "sluice"
+    trust("assistant-serving", **statement)
+    assert look(checkout, names)["role assistant-serving"].state == "missing", "the vLLM of live reads adapters"
 
 
 @pytest.mark.usefixtures("account")
@@ -86,12 +143,13 @@ def test_a_default_branch_of_another_name_is_the_one_that_roles_are_asked_for(ch
     assert (now.state, now.found.endswith("on trunk alone")) == ("ok", True)
 
 
-def trust(role: str, condition: dict[str, Any]) -> None:
+def trust(role: str, condition: dict[str, Any] | None = None, **changed: Any) -> None:
     statement = {
         "Effect": "Allow",
         "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"},
         "Action": "sts:AssumeRoleWithWebIdentity",
         "Condition": condition,
+        **changed,
     }
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     boto3.client("iam").update_assume_role_policy(RoleName=role, PolicyDocument=document)

@@ -1,5 +1,6 @@
 """Checks of an account, which is moto's, with quotas, which moto lacks, by botocore's stubber."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from botocore.stub import Stubber
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.sagemaker.doctor import checks
 from support.aws.moto_server import aws_server
+from support.aws.role_policies import allows, statements
 from support.aws.sagemaker_runs import BUCKET, REGION, ROLE, write_settings
 from unit.aws.conftest import TEMPLATE
 from unit.aws.test_bootstrap import template
@@ -61,6 +63,7 @@ def test_an_account_that_has_all_of_it(place: DiagnosisScope) -> None:
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     assert list(found) == [
         "SageMaker: region",
+        "SageMaker: names",
         "SageMaker: role",
         "SageMaker: bucket",
         "SageMaker: image",
@@ -100,6 +103,17 @@ def test_another_region_role_and_image_are_found(place: DiagnosisScope) -> None:
     own = "763104351884.dkr.ecr.eu-west-1.amazonaws.com/pytorch-training:2.9.0-gpu-py312-cu130-ubuntu22.04-sagemaker"
     write_settings(place.root / "config", image=own)
     assert look(place)["SageMaker: image"].found == f"{own}, of another account", "which is not looked for in this one"
+
+
+def test_names_that_the_roles_of_the_project_may_not_use_are_found(place: DiagnosisScope) -> None:
+    renamed = dataclasses.replace(place, names=place.names.model_copy(update={"name": "helpdesk"}))
+    write_settings(place.root / "config", image=IMAGE, secrets={"HF_TOKEN": "sluice/training/hub"})
+    found = look(renamed)["SageMaker: names"]
+    assert found.found == "the roles of helpdesk may not use sluice-train, sluice-adapter, sluice/training/hub"
+    assert found.fix.endswith("helpdesk-… for sluice-adapter, helpdesk/training/… for sluice/training/hub")
+    arns = [f"arn:aws:sagemaker:{REGION}:123456789012:pipeline/{name}-train" for name in ("sluice", "helpdesk")]
+    held = statements(template(), "BuildRole")  # of the stack sluice
+    assert [allows(held, "sagemaker:StartPipelineExecution", arn, {}) for arn in arns] == [True, False]
 
 
 def test_where_it_is_not_set_up_that_is_said_and_is_no_fault(place: DiagnosisScope) -> None:

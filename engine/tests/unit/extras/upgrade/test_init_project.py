@@ -1,17 +1,23 @@
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 
+from sluice.cluster.manifests import parse, pods, render
 from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
 from sluice.core.workspace import Workspace
 from sluice.extras.upgrade.init_project import InitPlan, apply, plan, require_clean
 from sluice.release import starter
 from sluice.template.owned import TEMPLATE_FILES, list_files
+from starter_files import copy_starter
+from support.aws.moto_server import aws_server, make_stack
+from support.aws.role_policies import lets_in
 from support.git import git
 from unit.template.conftest import ROOT, Template, call, commit, edit, run, write
 
@@ -66,6 +72,35 @@ def test_a_second_time_changes_nothing_and_other_names_later_are_no_different(sm
     assert planned(small).empty
     apply(small, plan(small, old, starter_data=True))
     assert git(small, "diff", "--cached", "--name-only", before) == ""
+
+
+@pytest.mark.usefixtures("loopback")
+def test_the_serving_role_of_a_renamed_project_is_for_its_pods_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_starter(tmp_path, "k8s", "config")
+    git(tmp_path, "init", "--quiet")
+    commit(tmp_path, "Begin")
+    apply(tmp_path, planned(tmp_path, **NEW))
+    components = tmp_path / "engine" / "k8s" / "components"
+    own = {path.parent.name for path in components.glob("*/*.yaml") if "serviceAccountName: " in path.read_text()}
+    assert own == {"database", "llm-vllm"}
+    asking = set()  # pods that read releases: the base's, and those of each component
+    for overlay, component in product(("staging", "production"), own):
+        file = tmp_path / "k8s" / "overlays" / overlay / "kustomization.yaml"
+        spec = yaml.safe_load(file.read_text()) | {"components": [f"../../../engine/k8s/components/{component}"]}
+        file.write_text(yaml.safe_dump(spec))
+        for one in parse(render(file.parent)):
+            reading = [pod for pod in pods(one) if "SLUICE_ARTEFACTS" in str(pod)]
+            asking |= {("blue", one["metadata"]["namespace"], pod["serviceAccountName"]) for pod in reading}
+    with aws_server(monkeypatch, region="eu-west-1"):
+        given = {"Name": NEW["name"], "Repository": "o/r", "OwnerId": "1", "RepositoryId": "2", "Cluster": "blue"}
+        make_stack(ROOT / "engine" / "aws" / "bootstrap.yaml", **given)
+        role = boto3.client("iam").get_role(RoleName="zephyr-desk-serving")["Role"]
+    (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
+    tags = ("blue", "green"), ("zephyr-desk-staging", "zephyr-desk-production", "sluice-production"), ("sluice", "vllm")
+    assert asking == {pod for pod in product(*tags) if lets_in(trusted, {}, pod)} != set()
+    assert not lets_in(trusted, {}, ("blue", "zephyr-desk-production", "default"))
 
 
 def test_what_a_person_wrote_in_an_overlay_stays(small: Path) -> None:
@@ -196,13 +231,15 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.real
-def test_in_a_clone_twelve_files_change_and_none_of_the_engine(clone: Path) -> None:
+def test_in_a_clone_thirteen_files_change_and_none_of_the_engine(clone: Path) -> None:
     refused = call(clone, "init", "--name", "other-desk")
     assert (refused.returncode, "git reset --hard" in refused.stderr) == (1, True), "what is staged is not lost"
     assert "if it were not a dry run" in call(clone, "init", "--name", "other-desk", "--dry-run").stdout
     changed = set(git(clone, "diff", "--cached", "--name-only", "--no-renames", "HEAD").splitlines())
     assert set(TEMPLATE_FILES) <= changed
-    assert len(changed) <= 12, changed
+    assert len(changed) <= 13, changed
+    limited = yaml.safe_load((clone / "config/sagemaker.yaml").read_text())
+    assert (limited["pipeline"], limited["model_package_group"]) == ("zephyr-desk-train", "zephyr-desk-adapter")
     assert not [path for path in changed if path.startswith(("engine/", "src/", "prompts/"))]
     assert call(clone, "engine", "check").returncode == 0
     assert git(clone, "ls-files", "--others", "--exclude-standard").splitlines() == UNTRACKED
