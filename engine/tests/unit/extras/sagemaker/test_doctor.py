@@ -107,7 +107,8 @@ def test_another_region_role_and_image_are_found(place: DiagnosisScope) -> None:
 
 def test_names_that_the_roles_of_the_project_may_not_use_are_found(place: DiagnosisScope) -> None:
     renamed = dataclasses.replace(place, names=place.names.model_copy(update={"name": "helpdesk"}))
-    write_settings(place.root / "config", image=IMAGE, secrets={"HF_TOKEN": "sluice/training/hub"})  # pragma: allowlist secret
+    secrets = {"HF_TOKEN": "sluice/training/hub"}  # pragma: allowlist secret
+    write_settings(place.root / "config", image=IMAGE, secrets=secrets)
     found = look(renamed)["SageMaker: names"]
     assert found.found == "the roles of helpdesk may not use sluice-train, sluice-adapter, sluice/training/hub"
     assert found.fix.endswith("helpdesk-… for sluice-adapter, helpdesk/training/… for sluice/training/hub")
