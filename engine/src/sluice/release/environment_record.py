@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,9 @@ PRODUCTION = "production"
 What = Literal["promoting", "promoted", "rolling-back", "rolled-back", "abandoned", "rejected", "unknown"]
 # An intent, and what closes it.
 CLOSED_BY: Mapping[str, What] = {"promoting": "promoted", "rolling-back": "rolled-back"}
+# Kept apart: who builds may add these, and nothing to an environment's own list.
+NOT_LIVE: tuple[What, ...] = ("rejected", "unknown")
+REFUSED = "refused"
 
 
 class RecordEvent(Settings):
@@ -97,15 +101,16 @@ class EnvironmentRecord:
         return "champion" if self.environment in (HERE, PRODUCTION) else self.environment
 
     def newest(self) -> Iterator[RecordEvent]:
-        return self._log.newest()
+        both = (self._log(), self._log(REFUSED))
+        return heapq.merge(*(log.newest() for log in both), key=lambda event: event.time, reverse=True)
 
     def history(self) -> list[RecordEvent]:
         return [*self.newest()][::-1]
 
     def append(self, what: What, release: str, *, commit: str = "", reason: str = "") -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
         fields = {"event": what, "id": release, "time": now, "commit": commit, "reason": reason, **self.origin}
-        self._log.append(RecordEvent.model_validate(fields))
+        self._log(REFUSED if what in NOT_LIVE else "").append(RecordEvent.model_validate(fields))
 
     def champion(self) -> RecordEvent | None:
         """Return the event that made the live release live."""
@@ -113,7 +118,7 @@ class EnvironmentRecord:
 
     def pending(self) -> RecordEvent | None:
         """Return the intent that was neither completed nor abandoned."""
-        last = next((event for event in self.newest() if event.event not in ("rejected", "unknown")), None)
+        last = next((event for event in self.newest() if event.event not in NOT_LIVE), None)
         return last if last and last.event in CLOSED_BY else None
 
     def was_live(self, release: str) -> bool:
@@ -154,9 +159,8 @@ class EnvironmentRecord:
             )
         return live[-2]
 
-    @property
-    def _log(self) -> AppendLog[RecordEvent]:
-        return AppendLog(self.store, f"record/{self.environment}", RecordEvent)
+    def _log(self, kind: str = "") -> AppendLog[RecordEvent]:
+        return AppendLog(self.store, "/".join(filter(None, ("record", kind, self.environment))), RecordEvent)
 
 
 def here(workspace: Workspace) -> EnvironmentRecord:
@@ -167,7 +171,7 @@ def open_record(workspace: Workspace, environment: str, variables: Mapping[str, 
     """Open the record of an environment in the shared artifact store; without a name, that of this machine."""
     if not environment:
         return here(workspace)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", environment) or environment in (HERE, "releases"):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", environment) or environment in (HERE, REFUSED, "releases"):
         raise SluiceError(f"{environment}: not the name of an environment", remedy="such as staging or production")
     run = ""
     if number := variables.get("GITHUB_RUN_ID"):

@@ -86,7 +86,8 @@ class _Endpoint:
             **wanted.startup,
             **_filled(VolumeSizeInGB=wanted.volume_gb, InferenceAmiVersion=settings.endpoint_ami),
         }
-        config = {"ProductionVariants": [variant], **_filled(KmsKeyId=settings.kms_key), **self.tags}
+        key = settings.volume_key(wanted.instance_type)
+        config = {"ProductionVariants": [variant], **_filled(KmsKeyId=key), **self.tags}
         if wanted.components:
             least, most = wanted.sizes
             variant["InitialInstanceCount"] = max(1, least)

@@ -80,7 +80,7 @@ class PipelineSteps:
             base_job_name=f"{settings.pipeline}-{name.lower()}",
             env=settings.variables,
             tags=settings.aws_tags or None,
-            volume_kms_key=settings.kms_key or None,
+            volume_kms_key=settings.volume_key(job.instance_type) or None,
             output_kms_key=settings.kms_key or None,
             network_config=NetworkConfig(subnets=vpc["Subnets"], security_group_ids=vpc["SecurityGroupIds"])
             if vpc
@@ -102,6 +102,7 @@ class PipelineSteps:
         from sagemaker.train.distributed import Torchrun
 
         settings, key, vpc = self.settings, self.settings.kms_key, self.settings.vpc
+        volume_key = settings.volume_key(job.instance_type)
         waits = {"max_wait_time_in_seconds": job.max_wait_minutes * 60} if job.spot else {}
         more: dict[str, Any] = {}
         if vpc:
@@ -120,7 +121,7 @@ class PipelineSteps:
                 instance_count=job.instances,
                 volume_size_in_gb=job.volume_gb,
                 enable_managed_spot_training=job.spot,
-                **({"volume_kms_key_id": key} if key else {}),
+                **({"volume_kms_key_id": volume_key} if volume_key else {}),
             ),
             distributed=Torchrun(process_count_per_node=job.processes or None),
             stopping_condition=configs.StoppingCondition(max_runtime_in_seconds=job.max_minutes * 60, **waits),

@@ -24,6 +24,8 @@ _TAKES_ADAPTERS = ("SM_VLLM_ENABLE_LORA", "VLLM_ALLOW_RUNTIME_LORA_UPDATING")
 _CUDA_13 = re.compile(r"[-:]cu13\d")
 CUDA_13_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 CUDA_13_MACHINES = ("g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5", "p5e", "p5en")
+# Families with disks of their own, which SageMaker encrypts by a key of its own: it refuses a request with another.
+_OWN_DISKS = re.compile(r"g4dn|g5|g6e?|gr6|g7e?|p3dn|p4de?|p5(e|en)?|p6-\w+|trn\d\w*|[cmrx]\d\w*d\w*|i\d\w*|d\d\w*")
 _WEIGHTS = "/opt/ml/model"  # where SageMaker puts the files of `base`
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY")
 
@@ -177,7 +179,8 @@ class SageMakerSettings(Settings):
 
     `environment`: variables of every job; `secrets`: of AWS Secrets Manager by the variable that a job shall have them
     in; it reads them itself, so that no definition shows them. `subnets` and `security_groups`: where jobs and models
-    run. `kms_key`: for disks and results. `tags`: of all that is made, for the bill.
+    run. `kms_key`: for results, and for a machine's disk where it has none of its own. `tags`: of all that is made, for
+    the bill.
     """
 
     region: str = Field("", pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$")
@@ -227,6 +230,9 @@ class SageMakerSettings(Settings):
         if not self.subnets:
             return {}
         return {"SecurityGroupIds": list(self.security_groups), "Subnets": list(self.subnets)}
+
+    def volume_key(self, instance_type: str) -> str:
+        return "" if _OWN_DISKS.fullmatch(instance_type.split(".")[1]) else self.kms_key
 
     @property
     def aws_tags(self) -> list[dict[str, str]]:
