@@ -32,7 +32,8 @@ from sluice.core.workspace import Workspace
 def release_plan(env: EnvironmentOption) -> None:
     """Report if there is anything to release since the last decided commit.
 
-    Outputs on GitHub: `make`, true or false; `unknown`, the release whose outcome isn't known."""
+    Outputs on GitHub: `make`, true or false; `unknown`, the release whose outcome isn't known, or whose promotion was
+    cut off."""
     from sluice.jobs.release_steps import ReleasePlan, plan
     from sluice.release.environment_record import shared_address
 
@@ -41,7 +42,7 @@ def release_plan(env: EnvironmentOption) -> None:
         found, lost = ReleasePlan(False, missing), None
     else:
         record = record_of(workspace := Workspace.find(), env)
-        found, lost = plan(workspace, record), record.unknown()
+        found, lost = plan(workspace, record), record.unknown() or record.pending()
         if os.environ.get("GITHUB_EVENT_NAME") in ("schedule", "workflow_dispatch"):
             found = ReleasePlan(False, "by the clock or by hand a run settles what was lost, and a merge releases")
     print(found.reason if found.make else f"Nothing to release: {found.reason}")

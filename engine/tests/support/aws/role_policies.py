@@ -19,6 +19,7 @@ from typing import Any
 from support.aws.service_model import REQUESTS
 
 ACCOUNT, REGION, NAME = "123456789012", "eu-west-1", "sluice"
+OTHER_ACCOUNT = "210987654321"
 _S3 = {"ListObjectsV2": "ListBucket", "HeadBucket": "ListBucket", "HeadObject": "GetObject"}
 _VALUES = {
     "AWS::Partition": "aws",
@@ -29,6 +30,8 @@ _VALUES = {
     "Production": "production",
     "Cluster": NAME,
     "AwsImages": "763104351884",
+    "BuildAccount": ACCOUNT,
+    "DeployAccount": OTHER_ACCOUNT,
     "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/{NAME}-sagemaker",
     "Images.Arn": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{NAME}",
     "Data.Arn": f"arn:aws:s3:::{NAME}-data-{ACCOUNT}",
@@ -91,16 +94,16 @@ def statements(template: dict[str, Any], *names: str) -> list[dict[str, Any]]:
     """Return the statements of roles and managed policies, with references resolved."""
     held = [template["Resources"][name]["Properties"] for name in names]
     documents = [one["PolicyDocument"] for properties in held for one in properties.get("Policies", [properties])]
-    return [_resolved(one) for document in documents for one in document["Statement"]]
+    return [resolved(one) for document in documents for one in document["Statement"]]
 
 
-def _resolved(value: Any) -> Any:
+def resolved(value: Any) -> Any:
     if isinstance(value, list):
-        return [_resolved(one) for one in value]
+        return [resolved(one) for one in value]
     if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("Sub", "GetAtt", "Ref"):
         ((kind, held),) = value.items()
         return re.sub(r"\$\{([^}]+)\}", lambda found: _VALUES[found[1]], held) if kind == "Sub" else _VALUES[held]
-    return {key: _resolved(held) for key, held in value.items()} if isinstance(value, dict) else value
+    return {key: resolved(held) for key, held in value.items()} if isinstance(value, dict) else value
 
 
 def needs(service: str, call: str, params: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:

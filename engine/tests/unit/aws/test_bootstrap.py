@@ -7,7 +7,7 @@ policies, and whether buckets are versioned and closed; those are read from the 
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sluice.core.extras import extras
 from support.aws.role_policies import lets_in
 from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE, Make
 
+CONDITIONS = ("LendsToAccount", "ReadsFromAccount", "MakesMlflow")
 ROLES = ("build", "evaluation", "deploy-pre", "deploy-live", "serving", "sagemaker")
 # Actions that AWS defines without a resource.
 WITHOUT_RESOURCE = {
@@ -57,6 +58,15 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def chosen(document: dict[str, Any], holds: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return the statements that a policy has where these conditions of the template hold."""
+    found = []
+    for one in as_list(document["Statement"]):
+        condition, then, otherwise = one.get("If", (None, one, one))
+        found.append(then if condition in holds else otherwise)
+    return [one for one in found if one != {"Ref": "AWS::NoValue"}]
+
+
 def policies(resources: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each statement that allows something and its resource, but for trust policies."""
     for name, resource in resources.items():
@@ -64,7 +74,7 @@ def policies(resources: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         documents = [one["PolicyDocument"] for one in properties.get("Policies", ())]
         documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
         for document in documents:
-            yield from ((name, one) for one in as_list(document["Statement"]) if one["Effect"] == "Allow")
+            yield from ((name, one) for one in chosen(document, CONDITIONS) if one["Effect"] == "Allow")
 
 
 def too_wide(resources: dict[str, Any]) -> list[str]:
@@ -212,7 +222,8 @@ def test_an_environment_writes_its_own_record_and_nothing_else() -> None:
         document = parsed(iam.get_role_policy(RoleName=name, PolicyName="record")["PolicyDocument"])
         (statement,) = document["Statement"]
         assert statement["Action"] == "s3:PutObject"
-        assert statement["Resource"].endswith(f":assistant-artefacts-123456789012/record/{environment}/*")
+        ends = [one.partition(":assistant-artefacts-123456789012/record/")[2] for one in statement["Resource"]]
+        assert ends == [f"{environment}/*", f"refused/{environment}/*"]
     actions = {action for one in managed(attached["PolicyArn"]) for action in as_list(one["Action"])}
     assert all(action.split(":")[1].startswith(("Get", "List", "BatchGet", "Describe")) for action in actions)
 
@@ -251,7 +262,7 @@ def test_only_artefacts_are_removed_by_main_alone_and_can_be_brought_back() -> N
 
 def test_no_policy_is_wider_than_what_it_names() -> None:
     resources = template()["Resources"]
-    assert len(list(policies(resources))) >= 20
+    assert len(list(policies(resources))) >= 30
     assert too_wide(resources) == []
 
 
@@ -280,7 +291,7 @@ def test_buckets_are_encrypted_versioned_closed_kept_and_refuse_what_is_not_tls(
     covered = set()
     for resource in resources.values():
         if resource["Type"] == "AWS::S3::BucketPolicy":
-            statements = resource["Properties"]["PolicyDocument"]["Statement"]
+            statements = chosen(resource["Properties"]["PolicyDocument"])
             assert {one["Effect"] for one in statements} == {"Deny"}
             (statement,) = [one for one in statements if one["Sid"] == "OverTlsOnly"]
             assert (statement["Effect"], statement["Action"], statement["Principal"]) == ("Deny", "s3:*", "*")
@@ -320,7 +331,7 @@ def test_the_database_is_private_encrypted_and_kept() -> None:
 
 def test_an_entry_of_a_record_is_never_changed() -> None:
     """The policy refuses what does not say If-None-Match, and the store does (unit/release)."""
-    statements = template()["Resources"]["ArtefactsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    statements = chosen(template()["Resources"]["ArtefactsPolicy"]["Properties"]["PolicyDocument"], CONDITIONS)
     (statement,) = [one for one in statements if one["Sid"] == "RecordsAreAppendedTo"]
     assert statement["Resource"] == {"Sub": "${Artefacts.Arn}/record/*"}
     assert statement["Condition"] == {"Null": {"s3:if-none-match": "true"}}

@@ -68,6 +68,14 @@ def test_an_intent_decides_nothing_until_it_is_closed(record: EnvironmentRecord)
     assert (pending.id, decided.id) == (B, C)
 
 
+def test_what_was_refused_is_kept_apart_and_read_in_the_order_in_which_it_happened(record: EnvironmentRecord) -> None:
+    """Who builds may then write refusals, and nothing of what is live."""
+    happen(record, ("rejected", A), ("promoted", B), ("unknown", C), ("rejected", C), ("promoted", A))
+    assert [event.id for event in record.history()] == [A, B, C, C, A]
+    assert len(record.store.notes("record/here")) == 2
+    assert len(record.store.notes("record/refused/here")) == 3
+
+
 def test_environments_do_not_see_each_other(tmp_path: Path) -> None:
     workspace, variables = Workspace(tmp_path), {"SLUICE_ARTEFACTS": str(tmp_path / "place")}
     staging, production = (open_record(workspace, name, variables) for name in ("staging", "production"))
@@ -90,7 +98,7 @@ def test_an_entry_says_who_did_it_and_in_which_run(tmp_path: Path) -> None:
     assert (event.by, event.run) == ("octocat", "https://github.invalid/octo/app/actions/runs/7")
 
 
-@pytest.mark.parametrize("name", ["releases", "../x", "Production"])
+@pytest.mark.parametrize("name", ["releases", "refused", "../x", "Production"])
 def test_a_name_that_is_no_environment_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SluiceError, match="not the name of an environment"):
         open_record(Workspace(tmp_path), name, {"SLUICE_ARTEFACTS": str(tmp_path)})

@@ -27,7 +27,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import ArtifactStore
 from sluice.release.catalogue import FOLDER, CatalogueEntry, artefacts, fetch_folders, newest
-from sluice.release.environment_record import CLOSED_BY, AppendLog, EnvironmentRecord
+from sluice.release.environment_record import CLOSED_BY, REFUSED, AppendLog, EnvironmentRecord
 
 # What is younger may belong to a release that is put there now, or to a deployment that has no ReplicaSet yet.
 _GRACE = timedelta(days=1)
@@ -75,7 +75,7 @@ def _kept(store: ArtifactStore, keep: int, before: datetime) -> dict[str, Catalo
         found = (entry.id for entry in there.values() if entry.baseline == baseline)
         chosen |= {*itertools.islice(found, 1 if baseline else keep)}
     for environment in store.folders(_RECORDS):
-        if environment != _CATALOGUE:
+        if environment not in (_CATALOGUE, REFUSED):
             record = EnvironmentRecord(store, environment)
             live = dict.fromkeys(event.id for event in record.newest() if event.event in CLOSED_BY.values())
             pending = record.pending()

@@ -138,7 +138,9 @@ def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(train
     called = {_action(*one) for one in ManagedMlflow.asked}
     policy = template()["Resources"]["MlflowPolicy"]["Properties"]
     assert {one["Ref"] for one in policy["Roles"]} == {"BuildRole", "ProductionRole", "SageMakerRole", "StagingRole"}
-    (tracks,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Resource"] == {"Ref": "Mlflow"}]
+    (tracks,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Sid"] == "TrackRuns"]
+    assert tracks["Resource"] == {"If": ["MakesMlflow", {"Ref": "MlflowApp"}, {"Ref": "Mlflow"}]}
+    assert "sagemaker:CallMlflowAppApi" in tracks["Action"]  # cfn-lint's copy: an app has this one for all of them
     allowed = {action.removeprefix("sagemaker-mlflow:") for action in tracks["Action"]}
     assert called - WITHOUT_ACTION - allowed == set()
     assert called >= WITHOUT_ACTION

@@ -80,3 +80,13 @@ def test_every_machine_of_a_step_is_paid_for_and_without_a_watcher_the_bound_mus
         require_affordable(settings, said.append, watched=False)
     spent = [("Train", 900.0), ("Gates", 900.0), ("Register", 60.0)]
     assert used(settings, spent) == pytest.approx(1.0), "steps that run no machine cost nothing"
+
+
+def test_a_machine_with_disks_of_its_own_is_asked_for_without_a_key_for_them(tmp_path: Path) -> None:
+    """AWS's ProcessingClusterConfig, ResourceConfig and CreateEndpointConfig on local instance storage."""
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    write_settings(tmp_path, kms_key=key)
+    settings = require(tmp_path)
+    own = ("g4dn", "g5", "g6e", "p4d", "p5en", "m5d", "r6id", "trn1", "i4i")
+    assert {settings.volume_key(f"ml.{family}.xlarge") for family in own} == {""}
+    assert {settings.volume_key(f"ml.{family}.xlarge") for family in ("m5", "c6i", "inf2", "p3", "t3")} == {key}

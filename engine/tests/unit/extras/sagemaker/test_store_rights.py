@@ -19,8 +19,8 @@ from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.catalogue import fetch
 from sluice.release.environment_record import EnvironmentRecord
-from support.aws.role_policies import ACCOUNT, NAME, allows, statements
-from unit.aws.test_bootstrap import template
+from support.aws.role_policies import ACCOUNT, NAME, OTHER_ACCOUNT, allows, resolved, statements
+from unit.aws.test_bootstrap import chosen, template
 from unit.release.conftest import make, small_models, workspace  # noqa: F401 - fixtures
 
 BUCKET = f"arn:aws:s3:::{NAME}-artefacts-{ACCOUNT}"
@@ -94,11 +94,12 @@ def test_building_keeps_a_release_notes_its_end_and_removes_what_nobody_needs(
     assert {folder for action, _, folder in asked if action == "s3:PutObject"} == {
         "sha256",
         "record/releases",
-        "record/production",
+        "record/refused/production",
     }
     assert refused(asked, "BuildRole") == set()
-    entry = f"{BUCKET}/record/production/000001.json"
-    assert not allows(statements(template(), "BuildRole"), "s3:DeleteObject", entry, {})
+    held = statements(template(), "BuildRole")
+    for action, folder in (("Put", "record/production"), ("Delete", "record/production"), ("Delete", "record/refused")):
+        assert not allows(held, f"s3:{action}Object", f"{BUCKET}/{folder}/000001.json", {})
 
 
 @pytest.mark.parametrize(
@@ -118,13 +119,45 @@ def test_an_environment_reads_releases_and_writes_its_own_record_alone(
     fetched(here)
     here.append("promoting", release[0])
     here.append("promoted", release[0])
+    here.append("rejected", release[0])
     assert here.champion()
     assert refused(asked, role, "DeployPolicy") == set()
-    writes = {("s3:PutObject", f"record/{environment}")}
+    writes = {("s3:PutObject", f"record/{folder}{environment}") for folder in ("", "refused/")}
     assert refused(asked, other, "DeployPolicy") == refused(asked, "DeployPolicy") == writes
     asked.clear()
     here.store.put("0" * 64, release[1] / "release.json")
     assert refused(asked, role, "DeployPolicy") == {("s3:PutObject", "sha256")}
+
+
+def test_from_an_account_of_its_own_production_asks_for_what_both_accounts_allow(
+    fetched: Callable[[EnvironmentRecord], None], release: tuple[str, Path], record: Record, asked: Asked
+) -> None:
+    """Across accounts both policies are to allow a request (IAM user guide, "Cross-account policy evaluation")."""
+    held = statements(template(), "BuildAccountPolicy")
+    policy = template()["Resources"]["ArtefactsPolicy"]["Properties"]["PolicyDocument"]
+    lent = [resolved(one) for one in chosen(policy, ["LendsToAccount"]) if one["Effect"] == "Allow"]
+    assert {one["Principal"]["AWS"] for one in lent} == {f"arn:aws:iam::{OTHER_ACCOUNT}:root"}
+
+    def refused_to(role: str) -> set[tuple[str, str]]:
+        keys = {"aws:PrincipalArn": f"arn:aws:iam::{OTHER_ACCOUNT}:role/{NAME}-{role}"}
+        return {
+            (action, folder)
+            for action, resource, folder in asked
+            if not (allows(held, action, resource, keys) and allows(lent, action, resource, keys))
+        }
+
+    here = record("production")
+    fetched(here)
+    assert refused_to("serving") == refused_to("deploy-production") == set()
+    here.append("promoted", release[0])
+    here.append("rejected", release[0])
+    assert here.champion()
+    assert refused_to("deploy-production") == set()
+    records = {"record/production", "record/refused/production"}
+    assert refused_to("serving") == {(f"s3:{call}Object", one) for call in ("Get", "Put") for one in records}
+    record("staging").append("promoted", release[0])
+    writes = {(action, folder) for action, folder in refused_to("deploy-production") if action == "s3:PutObject"}
+    assert writes == {("s3:PutObject", "record/staging")}
 
 
 def test_pods_fetch_a_release_and_may_not_read_a_record(
@@ -137,6 +170,5 @@ def test_pods_fetch_a_release_and_may_not_read_a_record(
     asked.clear()
     here.append("promoted", release[0])
     list(here.history())
-    assert {("s3:GetObject", "record/production"), ("s3:PutObject", "record/production")} == refused(
-        asked, "ServingRole"
-    )
+    records = {("s3:GetObject", "record/production"), ("s3:PutObject", "record/production")}
+    assert records <= refused(asked, "ServingRole")
