@@ -116,7 +116,7 @@ def test_a_part_imports_those_that_it_needs_and_the_rest_imports_none(nodes: dic
 
 
 # Lines of Python, and files in engine/src: the engine may only get smaller, as every line is a burden to each project.
-CORE, SOURCE, FILES, TESTS = 27_300, 47_700, 366, 57_250
+CORE, SOURCE, FILES, TESTS = 27_300, 47_700, 366, 57_310
 
 
 def test_the_engine_keeps_its_size(root: Path) -> None:

@@ -7,6 +7,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 # Names of tenants and keys end up in files, logs and labels, so only plain characters are allowed.
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
@@ -65,3 +66,8 @@ def token_f1(found: str, expected: str) -> float:
     ours, theirs = normalise(found).split(), normalise(expected).split()
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
+
+
+def no_number(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads: for `json.loads(…, parse_constant=no_number)`."""
+    raise ValueError(f"{name} is no JSON")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from sluice.core.text import fold, normalise, token_f1
+from sluice.core.text import fold, no_number, normalise, token_f1
 from sluice.data.near_duplicates import words
 from sluice.data.row_rules import states_key
 from sluice.evaluation.registry import Assertion, Metric, MetricBatcher, Output, Row, metric
@@ -139,17 +139,13 @@ def json_schema(row: Row, output: Output) -> Assertion | None:
     from referencing import Registry
 
     try:
-        value = json.loads(output.text, parse_constant=_refuse)
+        value = json.loads(output.text, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         return Assertion(False, f"not JSON: {error}")
     schema = row.expect.json_schema
     validator = validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
     fault = best_match(validator.iter_errors(value))
     return Assertion(fault is None, f"{fault.json_path}: {fault.message}" if fault else "")
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
 
 
 @metric(what="no text of `expect.not_contains` occurs", unit="share", rows="that ask for it", aggregate="share")

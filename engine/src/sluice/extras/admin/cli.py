@@ -116,11 +116,8 @@ def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
     """Return the folders of cached models that nothing names, with their bytes."""
     pinned = (files for models in named for _, spec in models for files in (spec, spec.weights) if files)
     kept = {path.parent for files in pinned for path in files.cached(cache)}
-    return {folder: _bytes_in(folder) for folder in sorted((cache / "models").glob("*/")) if folder not in kept}
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    unused = [folder for folder in sorted((cache / "models").glob("*/")) if folder not in kept]
+    return {folder: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in unused}
 
 
 def release_prune(

@@ -11,6 +11,7 @@ from uuid import uuid4
 import jsonschema_rs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
+from sluice.core.text import no_number
 from sluice.serving.answer import ModelError, RequestError
 from sluice.serving.replies import param_of
 from sluice.serving.request_schema import whole
@@ -215,7 +216,7 @@ class ClientOptions:
 
     @staticmethod
     def _held(text: str, schema: dict[str, Any]) -> str:
-        value = json.loads(text, parse_constant=_no_number)
+        value = json.loads(text, parse_constant=no_number)
         try:
             validator(schema).validate(value)
         except jsonschema_rs.ValidationError as error:
@@ -267,7 +268,3 @@ def _strings(value: Any) -> Iterator[str]:
         yield value
     for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _strings(one)
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

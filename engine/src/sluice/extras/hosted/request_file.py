@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from sluice.core.atomic_files import write_jsonl
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings, load_settings
+from sluice.core.text import no_number
 from sluice.llm.chat import AnswerConstraint, ToolParameters
 from sluice.prompts import ModelParameters
 
@@ -209,7 +210,7 @@ def _longest(limits: HostedLimits) -> int:
 
 def _parsed(number: int, line: bytes) -> ProviderRequest:
     try:
-        value = json.loads(line.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        value = json.loads(line.decode("utf-8"), object_pairs_hook=_once, parse_constant=no_number)
         return ProviderRequest.model_validate(value)
     except ValidationError as error:
         # Names of fields of the schema, and not those that the file has.
@@ -232,10 +233,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a duplicate key")
     return found
-
-
-def _no_number(_: str) -> None:
-    raise ValueError("not a number")
 
 
 def _refused(what: str, remedy: str = "") -> RefusedRequestsError:

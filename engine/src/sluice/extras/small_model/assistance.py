@@ -116,7 +116,8 @@ def grammar(passages: Sequence[str], decline: str) -> str:
             following = f"r{len(rules) + 1}"
             if piece not in _ENDS:
                 begins.append(f"{_begin(piece)} {following}")
-            rules.append(f"r{len(rules)} ::= | {_quoted(_gap(gap) + piece)} {following}")
+            white = gap if "\n" in gap else gap and " "  # lines of code keep their indentation
+            rules.append(f"r{len(rules)} ::= | {_quoted(white + piece)} {following}")
         rules.append(f'r{len(rules)} ::= ""')
     return "\n".join([f"root ::= {' | '.join(begins)}", *rules])
 
@@ -126,10 +127,6 @@ def _begin(piece: str) -> str:
     if len(forms) == 1 or any(len(form) > 1 for form in forms):  # ß has a large form of two letters
         return _quoted(piece)
     return f"[{''.join(sorted(forms))}] {_quoted(piece[1:])}"
-
-
-def _gap(white: str) -> str:
-    return white if "\n" in white else white and " "  # lines of code keep their indentation
 
 
 def _quoted(text: str) -> str:
