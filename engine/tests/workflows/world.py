@@ -95,8 +95,8 @@ class World:
         return declared(ROOT, workflow) - began(ROOT, self.runs)
 
     def record(self, environment: str = "production") -> list[tuple[str, str]]:
-        folder = self.artefacts / "record" / environment
-        events = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        kept = (self.artefacts / "record").glob(f"**/{environment}/*.json")  # what was refused lies apart
+        events = sorted((json.loads(path.read_text()) for path in kept), key=lambda event: event["time"])
         return [(event["event"], event["id"]) for event in events]
 
     @property
