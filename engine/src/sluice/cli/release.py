@@ -84,7 +84,7 @@ def release_list(
             continue
         mark = "*" if event == live else " "
         by = f"  ({event.by})" if event.by else ""
-        print(f"{mark} {event.time[:19]}  {event.event:<12}  {event.id}  {event.reason}{by}")
+        print(f"{mark} {event.time[:19]}Z  {event.event:<12}  {event.id}  {event.reason}{by}")
 
 
 @group.command("show")

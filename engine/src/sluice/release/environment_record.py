@@ -65,9 +65,10 @@ PRODUCTION = "production"
 What = Literal["promoting", "promoted", "rolling-back", "rolled-back", "abandoned", "rejected", "unknown"]
 # An intent, and what closes it.
 CLOSED_BY: Mapping[str, What] = {"promoting": "promoted", "rolling-back": "rolled-back"}
-# Kept apart: who builds may add these, and nothing to an environment's own list.
+# Kept apart, so that a role that builds can add these without the right to say what is live.
 NOT_LIVE: tuple[What, ...] = ("rejected", "unknown")
 REFUSED = "refused"
+_FOLDER, _REFUSED_FOLDER = "record", f"record/{REFUSED}"
 
 
 class RecordEvent(Settings):
@@ -101,7 +102,7 @@ class EnvironmentRecord:
         return "champion" if self.environment in (HERE, PRODUCTION) else self.environment
 
     def newest(self) -> Iterator[RecordEvent]:
-        both = (self._log(), self._log(REFUSED))
+        both = (self._log(_FOLDER), self._log(_REFUSED_FOLDER))
         return heapq.merge(*(log.newest() for log in both), key=lambda event: event.time, reverse=True)
 
     def history(self) -> list[RecordEvent]:
@@ -110,7 +111,7 @@ class EnvironmentRecord:
     def append(self, what: What, release: str, *, commit: str = "", reason: str = "") -> None:
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         fields = {"event": what, "id": release, "time": now, "commit": commit, "reason": reason, **self.origin}
-        self._log(REFUSED if what in NOT_LIVE else "").append(RecordEvent.model_validate(fields))
+        self._log(_REFUSED_FOLDER if what in NOT_LIVE else _FOLDER).append(RecordEvent.model_validate(fields))
 
     def champion(self) -> RecordEvent | None:
         """Return the event that made the live release live."""
@@ -159,8 +160,8 @@ class EnvironmentRecord:
             )
         return live[-2]
 
-    def _log(self, kind: str = "") -> AppendLog[RecordEvent]:
-        return AppendLog(self.store, "/".join(filter(None, ("record", kind, self.environment))), RecordEvent)
+    def _log(self, folder: str) -> AppendLog[RecordEvent]:
+        return AppendLog(self.store, f"{folder}/{self.environment}", RecordEvent)
 
 
 def here(workspace: Workspace) -> EnvironmentRecord:

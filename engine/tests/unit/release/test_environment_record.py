@@ -69,7 +69,7 @@ def test_an_intent_decides_nothing_until_it_is_closed(record: EnvironmentRecord)
 
 
 def test_what_was_refused_is_kept_apart_and_read_in_the_order_in_which_it_happened(record: EnvironmentRecord) -> None:
-    """Who builds may then write refusals, and nothing of what is live."""
+    """So the role that builds can write refusals without the right to say what is live."""
     happen(record, ("rejected", A), ("promoted", B), ("unknown", C), ("rejected", C), ("promoted", A))
     assert [event.id for event in record.history()] == [A, B, C, C, A]
     assert len(record.store.notes("record/here")) == 2

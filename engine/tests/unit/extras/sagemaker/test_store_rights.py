@@ -170,5 +170,6 @@ def test_pods_fetch_a_release_and_may_not_read_a_record(
     asked.clear()
     here.append("promoted", release[0])
     list(here.history())
-    records = {("s3:GetObject", "record/production"), ("s3:PutObject", "record/production")}
-    assert records <= refused(asked, "ServingRole")
+    assert {("s3:GetObject", "record/production"), ("s3:PutObject", "record/production")} == refused(
+        asked, "ServingRole"
+    )
